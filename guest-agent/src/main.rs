@@ -1,0 +1,5 @@
+//! The daemon in the guest.
+
+fn main() {
+    println!("x");
+}
