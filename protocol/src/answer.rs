@@ -1,0 +1,158 @@
+//! The agent's answers as a host reads them.
+//!
+//! Owns the reading of a control frame from an agent, today's and ours alike. Unknown members are
+//! ignored; text that is no UTF-8 is shown as U+FFFD.
+
+use crate::text::{self, present, shown};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// A control frame from the agent; a member that the answer has not is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Whether the request was served.
+    pub ok: bool,
+    /// `pong`, `exit`, `timeout` or `error`.
+    pub op: Option<String>,
+    /// Why it was not served.
+    pub error: Option<String>,
+    /// A command's exit status, or minus the number of the signal that killed it.
+    pub exit_code: Option<i32>,
+    /// The time limit in seconds that a command overran.
+    pub timeout: Option<f64>,
+    /// Version of the agent's program.
+    pub agent_version: Option<String>,
+    /// Version of the protocol that the agent speaks.
+    pub proto: Option<u32>,
+    /// A file's permission bits.
+    pub mode: Option<u32>,
+    /// A file's size in bytes as `stat` says.
+    pub size: Option<u64>,
+}
+
+/// Why a control frame is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerError {
+    reason: String,
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "answer is no control message: {}", self.reason)
+    }
+}
+
+impl std::error::Error for AnswerError {}
+
+impl Answer {
+    /// Parses the payload of a JSON frame.
+    ///
+    /// # Errors
+    /// [`AnswerError`] where it is no JSON object with a boolean `ok`, or a member has another type
+    /// than it should.
+    pub fn parse(payload: &[u8]) -> Result<Self, AnswerError> {
+        let json = std::str::from_utf8(payload).map_err(|error| broken(&error))?;
+        let names = [
+            "ok",
+            "op",
+            "error",
+            "exit_code",
+            "timeout",
+            "agent_version",
+            "proto",
+            "mode",
+            "size",
+        ];
+        let [
+            ok,
+            op,
+            error,
+            exit_code,
+            timeout,
+            agent_version,
+            proto,
+            mode,
+            size,
+        ] = text::members(json, &names).map_err(|error| broken(&error))?;
+        let ok = match ok.map(RawValue::get) {
+            Some("true") => true,
+            Some("false") => false,
+            _ => return Err(broken(&"'ok' is no boolean")),
+        };
+        Ok(Self {
+            ok,
+            op: string("op", op)?,
+            error: string("error", error)?,
+            exit_code: number("exit_code", exit_code)?,
+            timeout: number("timeout", timeout)?,
+            agent_version: string("agent_version", agent_version)?,
+            proto: number("proto", proto)?,
+            mode: number("mode", mode)?,
+            size: number("size", size)?,
+        })
+    }
+}
+
+fn broken(reason: &dyn fmt::Display) -> AnswerError {
+    AnswerError {
+        reason: reason.to_string(),
+    }
+}
+
+fn string(member: &str, value: Option<&RawValue>) -> Result<Option<String>, AnswerError> {
+    present(value)
+        .map(|value| match text::bytes_of(value) {
+            Ok(bytes) => Ok(shown(&bytes)),
+            Err(error) => Err(broken(&format_args!("'{member}' {error}"))),
+        })
+        .transpose()
+}
+
+fn number<N: std::str::FromStr>(
+    member: &str,
+    value: Option<&RawValue>,
+) -> Result<Option<N>, AnswerError> {
+    present(value)
+        .map(|value| {
+            value
+                .get()
+                .parse()
+                .map_err(|_| broken(&format_args!("'{member}' is no such number")))
+        })
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_and_unknown_members_ignored() {
+        let answer =
+            Answer::parse(br#"{"ok": true, "op": "exit", "exit_code": -9, "x": {}}"#).unwrap();
+        assert_eq!(
+            answer,
+            Answer {
+                ok: true,
+                op: Some("exit".into()),
+                exit_code: Some(-9),
+                ..Answer::default()
+            }
+        );
+        let answer = Answer::parse(br#"{"ok": false, "error": "no \udc80"}"#).unwrap();
+        assert_eq!(answer.error.as_deref(), Some("no \u{fffd}"));
+    }
+
+    #[test]
+    fn frames_that_are_no_answers_are_errors() {
+        for payload in [
+            &b"[]"[..],
+            b"{}",
+            b"\xff",
+            b"{\"ok\":1}",
+            b"{\"ok\":true,\"exit_code\":\"0\"}",
+        ] {
+            assert!(Answer::parse(payload).is_err());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Scalars as Python prints them.
+//!
+//! Owns the few texts in which hosts in the field see Python's `str()`, `repr()` and `json.dumps()`:
+//! environment values that are no strings, the echoed time-out, refused operations, and every
+//! answer's JSON. Refuses containers.
+
+use std::fmt::Write as _;
+
+/// A finite number as `repr(float)` prints it: `1.0`, `1e+16`, `1e-05`.
+///
+/// Both languages print the shortest digits that read back alike, and change to an exponent at the
+/// same magnitudes; they differ in the exponent's sign and width only.
+#[must_use]
+pub fn float(number: f64) -> String {
+    let text = format!("{number:?}");
+    let Some((digits, exponent)) = text.split_once('e') else {
+        return text;
+    };
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ('-', exponent),
+        None => ('+', exponent),
+    };
+    format!("{digits}e{sign}{exponent:0>2}")
+}
+
+/// Text as `repr(str)` quotes it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push(quote);
+    for character in text.chars() {
+        match character {
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\\' => quoted.push_str("\\\\"),
+            _ if character == quote => quoted.extend(['\\', quote]),
+            '\0'..='\x1f' | '\x7f'..='\u{a0}' | '\u{ad}' => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(character));
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push(quote);
+    quoted
+}
+
+/// Text as `json.dumps(str)` writes it: quoted, and in ASCII alone.
+#[must_use]
+pub fn json_string(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            '\x08' => json.push_str("\\b"),
+            '\x0c' => json.push_str("\\f"),
+            ' '..='~' => json.push(character),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    push_unicode_escape(&mut json, *unit);
+                }
+            }
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// Appends `\uXXXX`.
+pub(crate) fn push_unicode_escape(json: &mut String, unit: u16) {
+    let _ = write!(json, "\\u{unit:04x}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_printed_as_python_prints_them() {
+        for (number, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (1.5, "1.5"),
+            (0.1, "0.1"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (123_456_789_012_345.6, "123456789012345.6"),
+            (9_007_199_254_740_993.0, "9007199254740992.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+        ] {
+            assert_eq!(float(number), text);
+        }
+    }
+
+    #[test]
+    fn text_is_quoted_as_python_quotes_it() {
+        for (text, repr) in [
+            ("x", "'x'"),
+            ("", "''"),
+            ("it's", "\"it's\""),
+            ("'\"", "'\\'\"'"),
+            ("a\\b\n\x01\u{7f}", "'a\\\\b\\n\\x01\\x7f'"),
+            ("é\u{fffd}", "'é\u{fffd}'"),
+        ] {
+            assert_eq!(quoted(text), repr);
+        }
+    }
+
+    #[test]
+    fn json_strings_are_ascii_as_python_writes_them() {
+        assert_eq!(
+            json_string("a\"\\\n\x7f/é\u{1f600}"),
+            "\"a\\\"\\\\\\n\\u007f/\\u00e9\\ud83d\\ude00\""
+        );
+    }
+}

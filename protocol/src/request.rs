@@ -1,0 +1,107 @@
+//! Requests as types, and the sentence of each refusal.
+//!
+//! Owns what a request may say (`docs/protocol.md`, "Request"): [`Request::parse`] for the agent,
+//! `to_json` for a host. Refuses to look at the file system or to start anything: a request that
+//! parses may still fail in the guest. A `put_file` whose size is valid always parses, since its
+//! payload follows whatever is wrong with the rest.
+
+mod encode;
+mod environment;
+mod parse;
+
+use crate::response::Refusal;
+use std::time::Duration;
+
+pub use environment::MAX_ENVIRONMENT_ENTRIES;
+
+/// What a host asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Is the agent there, and which one is it?
+    Ping,
+    /// Run a command and stream its output.
+    Run(RunRequest),
+    /// Store a file in the guest.
+    PutFile(PutFileRequest),
+    /// Fetch a file from the guest.
+    GetFile(GetFileRequest),
+}
+
+/// Variables by name, in the order given.
+pub type Environment = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A command to run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunRequest {
+    /// The command line, never empty; interpreted by the shell.
+    pub command: Vec<u8>,
+    /// Which shell interprets it.
+    pub shell: Shell,
+    /// When the command's process group is killed.
+    pub timeout: Option<Timeout>,
+    /// Variables on top of the agent's own; a later entry of a name wins.
+    pub environment: Environment,
+}
+
+/// How a command line is interpreted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shell {
+    /// `$SHELL -lc`, as a login over SSH would.
+    #[default]
+    Login,
+    /// `/bin/sh -c`.
+    Raw,
+}
+
+/// A command's time limit: positive and finite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timeout {
+    seconds: f64,
+}
+
+impl Timeout {
+    /// A limit of `seconds`, fractions allowed; `None` where that is not positive and finite.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Option<Self> {
+        (seconds > 0.0 && seconds.is_finite()).then_some(Self { seconds })
+    }
+
+    /// The limit in seconds, as the answer repeats it.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.seconds
+    }
+
+    /// The limit for a clock; `None` where it is too long for one, which means no limit.
+    #[must_use]
+    pub fn duration(self) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.seconds).ok()
+    }
+}
+
+/// A file to store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PutFileRequest {
+    /// Bytes of payload that follow the request.
+    pub size: u64,
+    /// Where they go, or why they go nowhere; the payload is read either way.
+    pub destination: Result<Destination, Refusal>,
+}
+
+/// Where an uploaded file goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destination {
+    /// Target file or directory, never empty.
+    pub path: Vec<u8>,
+    /// The name within `path` where that is a directory.
+    pub name: Option<Vec<u8>>,
+    /// Permission bits (at most 0o7777) of the new file; absent leaves 0600.
+    pub mode: Option<u32>,
+}
+
+/// A file to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetFileRequest {
+    /// The file, as given; never empty.
+    pub path: Vec<u8>,
+}

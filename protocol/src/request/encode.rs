@@ -1,0 +1,65 @@
+//! A [`Request`] as the payload of its frame, as a host sends it: compact, in ASCII, members that
+//! are absent left out.
+
+use super::{Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell};
+use crate::PROTOCOL_VERSION;
+use crate::text::json_string_of;
+use std::fmt::Write as _;
+
+impl Request {
+    /// The request's JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = format!("{{\"v\":{PROTOCOL_VERSION}");
+        match self {
+            Self::Ping => json.push_str(",\"op\":\"ping\""),
+            Self::Run(run) => push_run(&mut json, run),
+            Self::PutFile(put) => push_put_file(&mut json, put),
+            Self::GetFile(GetFileRequest { path }) => {
+                json.push_str(",\"op\":\"get_file\"");
+                push_member(&mut json, "path", &json_string_of(path));
+            }
+        }
+        json.push('}');
+        json
+    }
+}
+
+fn push_member(json: &mut String, name: &str, value: &str) {
+    let _ = write!(json, ",\"{name}\":{value}");
+}
+
+fn push_run(json: &mut String, run: &RunRequest) {
+    json.push_str(",\"op\":\"run\"");
+    push_member(json, "cmd", &json_string_of(&run.command));
+    let shell = match run.shell {
+        Shell::Login => "\"login\"",
+        Shell::Raw => "\"raw\"",
+    };
+    push_member(json, "shell", shell);
+    if let Some(timeout) = run.timeout {
+        push_member(json, "timeout", &format!("{:?}", timeout.seconds()));
+    }
+    if !run.environment.is_empty() {
+        let entries: Vec<String> = run
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{}:{}", json_string_of(name), json_string_of(value)))
+            .collect();
+        push_member(json, "env", &format!("{{{}}}", entries.join(",")));
+    }
+}
+
+fn push_put_file(json: &mut String, put: &PutFileRequest) {
+    json.push_str(",\"op\":\"put_file\"");
+    if let Ok(Destination { path, name, mode }) = &put.destination {
+        push_member(json, "path", &json_string_of(path));
+        if let Some(name) = name {
+            push_member(json, "name", &json_string_of(name));
+        }
+        if let Some(mode) = mode {
+            push_member(json, "mode", &mode.to_string());
+        }
+    }
+    push_member(json, "size", &put.size.to_string());
+}

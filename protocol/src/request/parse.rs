@@ -1,0 +1,230 @@
+//! A control frame's payload becomes a [`Request`], or a [`Refusal`] with its one sentence.
+
+use super::environment;
+use super::{Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, Timeout};
+use crate::python_scalar;
+use crate::response::Refusal;
+use crate::text::{self, present, shown};
+use serde_json::value::RawValue;
+
+/// The members that a request of any operation can have, unparsed.
+struct Members<'frame> {
+    op: Option<&'frame RawValue>,
+    version: Option<&'frame RawValue>,
+    cmd: Option<&'frame RawValue>,
+    shell: Option<&'frame RawValue>,
+    timeout: Option<&'frame RawValue>,
+    env: Option<&'frame RawValue>,
+    path: Option<&'frame RawValue>,
+    name: Option<&'frame RawValue>,
+    mode: Option<&'frame RawValue>,
+    size: Option<&'frame RawValue>,
+}
+
+impl Request {
+    /// Parses the payload of a request's frame.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to answer with.
+    pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+        let members = Members::parse(payload)?;
+        members.check_version()?;
+        let op = match members.op {
+            Some(op) if op.get().starts_with('"') => required_bytes("op", op)?,
+            other => return Err(unknown_operation(other)),
+        };
+        match op.as_slice() {
+            b"ping" => Ok(Self::Ping),
+            b"run" => members.run().map(Self::Run).map_err(Refusal::of_run),
+            b"put_file" => members.put_file().map(Self::PutFile),
+            b"get_file" => members.get_file().map(Self::GetFile),
+            _ => {
+                let quoted = python_scalar::quoted(&shown(&op));
+                Err(Refusal::new(format!("unknown op {quoted}")))
+            }
+        }
+    }
+}
+
+impl<'frame> Members<'frame> {
+    fn parse(payload: &'frame [u8]) -> Result<Self, Refusal> {
+        let json = std::str::from_utf8(payload).map_err(|error| bad_request(&error))?;
+        let names = [
+            "op", "v", "cmd", "shell", "timeout", "env", "path", "name", "mode", "size",
+        ];
+        let [
+            op,
+            version,
+            cmd,
+            shell,
+            timeout,
+            env,
+            path,
+            name,
+            mode,
+            size,
+        ] = text::members(json, &names).map_err(|error| bad_request(&error))?;
+        Ok(Self {
+            op,
+            version,
+            cmd,
+            shell,
+            timeout,
+            env,
+            path,
+            name,
+            mode,
+            size,
+        })
+    }
+
+    fn check_version(&self) -> Result<(), Refusal> {
+        let Some(version) = present(self.version) else {
+            return Ok(());
+        };
+        if is_one(version) {
+            return Ok(());
+        }
+        Err(Refusal::new(format!(
+            "unsupported protocol version {}",
+            printed(version)
+        )))
+    }
+
+    fn run(&self) -> Result<RunRequest, Refusal> {
+        let command = match present(self.cmd) {
+            Some(cmd) => required_bytes("cmd", cmd)?,
+            None => Vec::new(),
+        };
+        if command.is_empty() {
+            return Err(Refusal::new("missing 'cmd'"));
+        }
+        let shell = match present(self.shell) {
+            None => Shell::Login,
+            Some(shell) => match required_bytes("shell", shell)?.as_slice() {
+                b"login" => Shell::Login,
+                b"raw" => Shell::Raw,
+                other => {
+                    let quoted = python_scalar::quoted(&shown(other));
+                    return Err(Refusal::new(format!(
+                        "unknown shell {quoted}: use 'login' or 'raw'"
+                    )));
+                }
+            },
+        };
+        let timeout = present(self.timeout).map_or(Ok(None), timeout)?;
+        let environment = present(self.env).map_or(Ok(Vec::new()), environment::parse)?;
+        Ok(RunRequest {
+            command,
+            shell,
+            timeout,
+            environment,
+        })
+    }
+
+    fn put_file(&self) -> Result<PutFileRequest, Refusal> {
+        let size = match self.size {
+            None => 0,
+            Some(size) => size
+                .get()
+                .parse()
+                .map_err(|_| Refusal::new("'size' must be a whole number of bytes, 0 or more"))?,
+        };
+        Ok(PutFileRequest {
+            size,
+            destination: self.destination(),
+        })
+    }
+
+    fn destination(&self) -> Result<Destination, Refusal> {
+        let path = self.required_path()?;
+        let name = present(self.name)
+            .map(|name| required_bytes("name", name))
+            .transpose()?;
+        let mode = present(self.mode).map(mode).transpose()?;
+        Ok(Destination { path, name, mode })
+    }
+
+    fn get_file(&self) -> Result<GetFileRequest, Refusal> {
+        Ok(GetFileRequest {
+            path: self.required_path()?,
+        })
+    }
+
+    fn required_path(&self) -> Result<Vec<u8>, Refusal> {
+        let path = match present(self.path) {
+            Some(path) => required_bytes("path", path)?,
+            None => Vec::new(),
+        };
+        if path.is_empty() {
+            return Err(Refusal::new("missing 'path'"));
+        }
+        Ok(path)
+    }
+}
+
+fn bad_request(reason: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(format!("bad request: {reason}"))
+}
+
+fn unknown_operation(op: Option<&RawValue>) -> Refusal {
+    Refusal::new(format!(
+        "unknown op {}",
+        op.map_or_else(|| "None".to_owned(), printed)
+    ))
+}
+
+/// Whether a value equals the number 1.
+fn is_one(value: &RawValue) -> bool {
+    value
+        .get()
+        .starts_with(|first: char| first.is_ascii_digit())
+        && value.get().parse() == Ok(1.0_f64)
+}
+
+/// A value as Python's `str()` prints it; a container stays JSON.
+fn printed(value: &RawValue) -> String {
+    match environment::printed_scalar(value) {
+        Ok(bytes) => shown(&bytes),
+        Err(_) => shown(value.get().as_bytes()),
+    }
+}
+
+fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, Refusal> {
+    text::bytes_of(value).map_err(|error| match error {
+        text::TextError::NotAString => Refusal::new(format!("'{member}' {error}")),
+        text::TextError::LoneSurrogate { .. } => bad_request(&format_args!("'{member}' {error}")),
+    })
+}
+
+/// The time limit; an integer too large for a float is finite still, and too long for any clock.
+fn timeout(value: &RawValue) -> Result<Option<Timeout>, Refusal> {
+    let refusal = || {
+        Refusal::new("'timeout' must be a finite number of seconds, 0 or more (0: no time limit)")
+    };
+    let number = value.get();
+    let seconds = match number.as_bytes()[0] {
+        b'-' | b'0'..=b'9' => number.parse::<f64>().map_err(|_| refusal())?,
+        _ => return Err(refusal()),
+    };
+    let is_integer = !number.contains(['.', 'e', 'E']);
+    if seconds < 0.0 || (seconds.is_infinite() && !is_integer) {
+        return Err(refusal());
+    }
+    Ok(Timeout::from_seconds(seconds))
+}
+
+/// Permission bits; a file type's bits, which a host's `stat` has beside them, are dropped as
+/// `chmod(2)` drops them.
+fn mode(value: &RawValue) -> Result<u32, Refusal> {
+    match value.get().parse::<u32>() {
+        Ok(mode) if mode <= 0o177_777 => Ok(mode & 0o7777),
+        _ => Err(Refusal::new(
+            "'mode' must be permission bits, a whole number from 0 to 4095 (0o7777)",
+        )),
+    }
+}
+
+#[cfg(test)]
+#[path = "parse_tests.rs"]
+mod tests;

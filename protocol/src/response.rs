@@ -1,0 +1,150 @@
+//! The agent's answers, byte for byte as hosts in the field know them.
+//!
+//! Owns each answer's members, their order and their spacing, which are those of Python's
+//! `json.dumps`. Frames of output and files are not here: they are raw bytes.
+
+use crate::PROTOCOL_VERSION;
+use crate::python_scalar::{float, json_string};
+use std::fmt;
+
+/// Why a request is not served: one sentence for the host's user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    sentence: String,
+    of_run: bool,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    #[must_use]
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self {
+            sentence: sentence.into(),
+            of_run: false,
+        }
+    }
+
+    /// The same as an answer to `run`, which carries `"op": "error"`.
+    #[must_use]
+    pub fn of_run(self) -> Self {
+        Self {
+            of_run: true,
+            ..self
+        }
+    }
+
+    /// What was wrong and, where that helps, what to do.
+    #[must_use]
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.sentence)
+    }
+}
+
+/// A control frame from the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Response<'a> {
+    /// To `ping`.
+    Pong {
+        /// Version of the agent's program.
+        agent_version: &'a str,
+    },
+    /// The request is not served.
+    Refused(&'a Refusal),
+    /// A command has ended.
+    Exit {
+        /// Its exit status, or minus the number of the signal that killed it.
+        exit_code: i32,
+    },
+    /// A command was killed at its deadline.
+    TimedOut {
+        /// The request's time limit, repeated.
+        seconds: f64,
+    },
+    /// A file is stored.
+    Stored,
+    /// A file's content follows.
+    File {
+        /// Permission bits, 0o7777 at most.
+        mode: u32,
+        /// What `stat` says; the content may be longer or shorter.
+        size: u64,
+    },
+}
+
+impl Response<'_> {
+    /// The payload of the answer's frame.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Pong { agent_version } => format!(
+                "{{\"ok\": true, \"op\": \"pong\", \"agent_version\": {}, \"proto\": {PROTOCOL_VERSION}}}",
+                json_string(agent_version)
+            ),
+            Self::Refused(Refusal { sentence, of_run }) => format!(
+                "{{\"ok\": false, {}\"error\": {}}}",
+                if *of_run { "\"op\": \"error\", " } else { "" },
+                json_string(sentence)
+            ),
+            Self::Exit { exit_code } => {
+                format!("{{\"ok\": true, \"op\": \"exit\", \"exit_code\": {exit_code}}}")
+            }
+            Self::TimedOut { seconds } => {
+                format!(
+                    "{{\"ok\": true, \"op\": \"timeout\", \"timeout\": {}}}",
+                    float(*seconds)
+                )
+            }
+            Self::Stored => "{\"ok\": true}".to_owned(),
+            Self::File { mode, size } => {
+                format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_byte_for_byte_those_of_the_field() {
+        let refusal = Refusal::new("no 'é'");
+        for (response, json) in [
+            (
+                Response::Pong {
+                    agent_version: "1.0",
+                },
+                r#"{"ok": true, "op": "pong", "agent_version": "1.0", "proto": 1}"#,
+            ),
+            (
+                Response::Refused(&refusal),
+                r#"{"ok": false, "error": "no '\u00e9'"}"#,
+            ),
+            (
+                Response::Refused(&refusal.clone().of_run()),
+                r#"{"ok": false, "op": "error", "error": "no '\u00e9'"}"#,
+            ),
+            (
+                Response::Exit { exit_code: -9 },
+                r#"{"ok": true, "op": "exit", "exit_code": -9}"#,
+            ),
+            (
+                Response::TimedOut { seconds: 1.0 },
+                r#"{"ok": true, "op": "timeout", "timeout": 1.0}"#,
+            ),
+            (Response::Stored, r#"{"ok": true}"#),
+            (
+                Response::File { mode: 420, size: 7 },
+                r#"{"ok": true, "mode": 420, "size": 7}"#,
+            ),
+        ] {
+            assert_eq!(response.to_json(), json);
+        }
+    }
+}
