@@ -5,6 +5,7 @@
 #   fetch_deb SUITE ARCH PACKAGE [VERSION] [SHA256]   prints the path of the .deb in $CACHE/debs
 #   deb_dependency SUITE ARCH PACKAGE PATTERN         prints the first dependency that matches an extended regular expression
 #   unpack_deb DEB FOLDER [TAR-OPTION…]               unpacks it there, or the members that are named; delete_deb DEB removes it
+#   program_from_deb SUITE ARCH PACKAGE MEMBER TARGET  leaves that one program of the package at TARGET, unless it is there
 #   debian_arch ARCH                                  x86_64 → amd64, aarch64 → arm64
 #
 # SUITE is bookworm, trixie, trixie-backports, sid, …; ARCH is Debian's word (amd64, arm64), also for
@@ -14,7 +15,8 @@
 # written out, since bash takes `set -e` off inside of `$(…)` and the code is then the one `die` gave.
 #
 # Trust: apt verifies the suite's signature by Debian's own keyring and the package by the suite's hashes; SHA256 pins it on top.
-# The system's apt configuration is read (proxies), its sources, lists and caches are left alone.
+# The system's apt configuration is read (proxies), its sources, lists and caches are left alone. Our lists, some 20 MB a
+# suite below $CACHE/apt, only save reading them again: they may be removed at any time.
 
 # debian_arch ARCH: Debian's word for an architecture of ours.
 debian_arch() {
@@ -183,3 +185,21 @@ unpack_deb() {
 }
 
 delete_deb() { rm -f -- "$1"; }
+
+# TARGET appears whole or not at all; concurrent callers wait for the first.
+program_from_deb() {
+    local suite=$1 arch=$2 package=$3 member=$4 target=$5 deb unpacked
+    [ ! -x "$target" ] || return 0
+    mkdir -p "$(dirname -- "$target")"
+    (
+        flock 9
+        [ ! -x "$target" ] || exit 0
+        deb=$(fetch_deb "$suite" "$arch" "$package") || exit
+        unpacked=$(mktemp -d "$target.new-XXXXXX") || exit
+        # shellcheck disable=SC2064 # the folder as it is now
+        trap "rm -rf '$unpacked'" EXIT
+        unpack_deb "$deb" "$unpacked" "$member" || die 1 "could not unpack $member of $deb"
+        mv -f "$unpacked/$member" "$target"
+        delete_deb "$deb"
+    ) 9>"$target.lock" || exit
+}
