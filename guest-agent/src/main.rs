@@ -1,5 +1,45 @@
-//! The daemon in the guest.
+//! The daemon in the guest: serves `ping`, `run`, `put_file` and `get_file` to the VM's host.
+//!
+//! `main` turns a result into an exit code: 0 after a stop or once an inherited connection is
+//! served, 1 where the agent could not start or go on, 2 for a wrong command line.
 
-fn main() {
-    println!("x");
+mod arguments;
+mod connection;
+mod listener;
+mod log;
+mod oom_score;
+mod operation;
+mod os_error;
+mod path;
+mod permits;
+mod process;
+mod server;
+mod session;
+mod staged_file;
+mod sys;
+
+use arguments::{Arguments, Parsed};
+use std::process::ExitCode;
+
+/// This program's version, as `ping` tells it.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn main() -> ExitCode {
+    match Arguments::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
+        Ok(Parsed::Serve(arguments)) => match server::serve(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::failure(&error);
+                ExitCode::from(1)
+            }
+        },
+        Ok(Parsed::Print(text)) => {
+            log::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::failure(&format_args!("{error}; see --help"));
+            ExitCode::from(2)
+        }
+    }
 }

@@ -1,0 +1,26 @@
+//! The operations, a file each: adding one adds its file and its line here.
+
+mod get_file;
+mod ping;
+mod put_file;
+mod run;
+
+use crate::connection::{Connection, ConnectionError};
+use crate::permits::Permit;
+use crate::server::Agent;
+use smolvm_protocol::request::Request;
+
+/// Carries out one request, up to its last frame. `turn` goes as soon as the request's memory does.
+pub(crate) fn serve(
+    agent: &Agent,
+    connection: &mut Connection<'_>,
+    request: Request,
+    turn: Option<Permit<'_>>,
+) -> Result<(), ConnectionError> {
+    match request {
+        Request::Ping => ping::serve(connection),
+        Request::Run(request) => run::serve(agent, connection, request, turn),
+        Request::PutFile(request) => put_file::serve(agent, connection, request, turn),
+        Request::GetFile(request) => get_file::serve(agent, connection, request, turn),
+    }
+}

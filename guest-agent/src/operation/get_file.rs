@@ -1,0 +1,77 @@
+//! `get_file`: a header with the file's mode and size, its content in DATA frames, EOF.
+//!
+//! The content is streamed to its real end, whatever `stat` said: files of `/proc` say 0. Opening
+//! never blocks, and a file that is none by then is refused. After the header an error can only be
+//! told by closing without EOF.
+
+use crate::connection::{Connection, ConnectionError};
+use crate::os_error;
+use crate::permits::Permit;
+use crate::server::Agent;
+use crate::sys::file;
+use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
+use smolvm_protocol::request::GetFileRequest;
+use smolvm_protocol::response::{Refusal, Response};
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+
+pub(crate) fn serve(
+    agent: &Agent,
+    connection: &mut Connection<'_>,
+    request: GetFileRequest,
+    turn: Option<Permit<'_>>,
+) -> Result<(), ConnectionError> {
+    let _permit = agent.served.acquire(connection)?;
+    let opened = open(&request.path);
+    drop(request);
+    drop(turn);
+    let (file, metadata) = match opened {
+        Ok(opened) => opened,
+        Err(refusal) => return connection.answer(&Response::Refused(&refusal), None),
+    };
+    let header = Response::File {
+        mode: metadata.mode() & 0o7777,
+        size: metadata.size(),
+    };
+    connection.answer(&header, None)?;
+    stream(connection, &file)
+}
+
+fn open(path: &[u8]) -> Result<(File, Metadata), Refusal> {
+    let failed = |error: io::Error| Refusal::new(os_error::sentence_about(&error, path));
+    let no_file = || Refusal::new("not a regular file");
+    let name = OsStr::from_bytes(path);
+    // Looked at before it is opened, since opening a device can do something.
+    if !std::fs::metadata(name).map_err(failed)?.is_file() {
+        return Err(no_file());
+    }
+    // And once more, since another thing may stand there now; a FIFO must not block.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(name)
+        .map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_file() {
+        Ok((file, metadata))
+    } else {
+        Err(no_file())
+    }
+}
+
+fn stream(connection: &mut Connection<'_>, file: &File) -> Result<(), ConnectionError> {
+    let mut frame = Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES);
+    loop {
+        frame.clear();
+        frame.extend_from_slice(&[0; HEADER_BYTES]);
+        let length = file::read_to_spare(file, &mut frame).map_err(ConnectionError::System)?;
+        if length == 0 {
+            return connection.send_all(&encode_frame(FrameType::EOF, b""), None);
+        }
+        frame[..HEADER_BYTES].copy_from_slice(&FrameHeader::new(FrameType::DATA, length).encode());
+        connection.send_all(&frame, None)?;
+    }
+}

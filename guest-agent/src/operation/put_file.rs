@@ -1,0 +1,160 @@
+//! `put_file`: DATA frames into a temporary file beside the target, then a rename over it.
+//!
+//! Whatever is wrong with the request or the disk, the payload is read to its end before the answer,
+//! so that the host is never cut off while it sends. Unless all went well, nothing is left behind.
+
+use crate::connection::{Arrived, Connection, ConnectionError, Patience};
+use crate::permits::Permit;
+use crate::server::Agent;
+use crate::staged_file::StagedFile;
+use crate::{os_error, path};
+use smolvm_protocol::frame::{FrameHeader, FrameType};
+use smolvm_protocol::request::{Destination, PutFileRequest};
+use smolvm_protocol::response::{Refusal, Response};
+use smolvm_protocol::text::shown;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+/// From one byte of the payload to the next.
+const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
+
+pub(crate) fn serve(
+    agent: &Agent,
+    connection: &mut Connection<'_>,
+    request: PutFileRequest,
+    turn: Option<Permit<'_>>,
+) -> Result<(), ConnectionError> {
+    let _permit = agent.served.acquire(connection)?;
+    let PutFileRequest { size, destination } = request;
+    let upload = destination.and_then(|destination| Upload::begin(&destination));
+    drop(turn);
+    let upload = receive(connection, size, upload)?;
+    match upload.and_then(Upload::finish) {
+        Ok(()) => connection.answer(&Response::Stored, None),
+        Err(refusal) => connection.answer(&Response::Refused(&refusal), None),
+    }
+}
+
+/// An upload that can go on.
+struct Upload {
+    file: StagedFile,
+    mode: Option<u32>,
+}
+
+impl Upload {
+    fn begin(destination: &Destination) -> Result<Self, Refusal> {
+        let target = target(destination)?;
+        let file = StagedFile::create(&target).map_err(|error| {
+            let sentence = os_error::sentence_about(&error, &target);
+            Refusal::new(format!("cannot create file: {sentence}"))
+        })?;
+        Ok(Self {
+            file,
+            mode: destination.mode,
+        })
+    }
+
+    fn write(mut self, bytes: &[u8]) -> Result<Self, Refusal> {
+        match self.file.write(bytes) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(Refusal::new(os_error::sentence(&error))),
+        }
+    }
+
+    fn finish(self) -> Result<(), Refusal> {
+        self.file
+            .commit(self.mode)
+            .map_err(|error| Refusal::new(os_error::sentence(&error)))
+    }
+}
+
+/// The file that a request means: `path` made absolute, or, where that is a directory, the last
+/// component of `name` within it.
+fn target(destination: &Destination) -> Result<Vec<u8>, Refusal> {
+    let working_directory = if destination.path.starts_with(b"/") {
+        Vec::new()
+    } else {
+        let directory = std::env::current_dir().map_err(|error| {
+            Refusal::new(format!(
+                "cannot create file: {}",
+                os_error::sentence(&error)
+            ))
+        })?;
+        directory.into_os_string().into_vec()
+    };
+    let mut target = path::absolute(&destination.path, &working_directory);
+    if !Path::new(OsStr::from_bytes(&target)).is_dir() {
+        return Ok(target);
+    }
+    let name = destination.name.as_deref().unwrap_or_default();
+    match path::last_component(name) {
+        b"" => Err(Refusal::new(format!(
+            "destination is a directory and no filename was provided: {}",
+            shown(&destination.path)
+        ))),
+        b"." | b".." => Err(Refusal::new(format!(
+            "destination filename is invalid: {} (cannot be '.' or '..')",
+            shown(name)
+        ))),
+        last => {
+            target.push(b'/');
+            target.extend_from_slice(last);
+            Ok(target)
+        }
+    }
+}
+
+/// Reads `size` bytes of payload into `upload`; after a failure, past it.
+fn receive(
+    connection: &mut Connection<'_>,
+    size: u64,
+    mut upload: Result<Upload, Refusal>,
+) -> Result<Result<Upload, Refusal>, ConnectionError> {
+    let patience = Patience {
+        between_bytes: PAYLOAD_BETWEEN_BYTES,
+        until: None,
+    };
+    let mut remaining = size;
+    if remaining > 0 {
+        connection.expect_bulk();
+    }
+    while remaining > 0 {
+        match connection.next_event(&patience) {
+            Ok(Arrived::Header(header)) => {
+                if let Err(refusal) = check(header, remaining) {
+                    return Ok(upload.and(Err(refusal)));
+                }
+            }
+            Ok(Arrived::Payload(range)) => {
+                let bytes = connection.bytes(range);
+                remaining -= bytes.len() as u64;
+                upload = upload.and_then(|upload| upload.write(bytes));
+            }
+            Ok(Arrived::End) => {}
+            Err(ConnectionError::Frame(error)) => {
+                return Ok(upload.and(Err(Refusal::new(format!("bad upload: {error}")))));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(upload)
+}
+
+/// Whether a frame can be the next of a payload of which `remaining` bytes are missing.
+fn check(header: FrameHeader, remaining: u64) -> Result<(), Refusal> {
+    match header.frame_type {
+        FrameType::DATA if u64::from(header.payload_bytes) <= remaining => Ok(()),
+        FrameType::DATA => Err(Refusal::new(format!(
+            "the upload is longer than 'size': a frame of {} bytes came where {remaining} were left",
+            header.payload_bytes
+        ))),
+        FrameType::EOF => Err(Refusal::new(format!(
+            "the upload ended {remaining} bytes before 'size'"
+        ))),
+        other => Err(Refusal::new(format!(
+            "unexpected frame type {other} during upload"
+        ))),
+    }
+}

@@ -1,0 +1,207 @@
+//! `run`: a command, its output as it comes, and its end.
+//!
+//! One loop waits for both pipes, the leader's exit, the connection and the deadline together, so
+//! that each is acted on at once whatever the others do. It holds one frame at a time: while the
+//! host has not taken that, the pipes are not read, and the command waits. The last frame is written
+//! in one place, and nothing after it. Any early return ends the command, by [`Process`]'s drop.
+
+use crate::connection::{Connection, ConnectionError, Source, Woken};
+use crate::log;
+use crate::permits::Permit;
+use crate::process::Process;
+use crate::server::Agent;
+use crate::sys::file;
+use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
+use smolvm_protocol::request::{RunRequest, Timeout};
+use smolvm_protocol::response::{Refusal, Response};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// After a deadline: how long the host has to take the frame under way and the answer.
+const ANSWER_AFTER_DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) fn serve(
+    agent: &Agent,
+    connection: &mut Connection<'_>,
+    request: RunRequest,
+    turn: Option<Permit<'_>>,
+) -> Result<(), ConnectionError> {
+    let _permit = agent.served.acquire(connection)?;
+    let timeout = request.timeout;
+    let started = Process::start(&request, &agent.inheritance);
+    drop(request);
+    drop(turn);
+    match started {
+        Ok(process) => Run::new(connection, process)?.until_end(timeout),
+        Err(sentence) => {
+            log::failure(&format_args!("run: spawn failed: {sentence}"));
+            let refusal = Refusal::new(format!("spawn failed: {sentence}")).of_run();
+            connection.answer(&Response::Refused(&refusal), None)
+        }
+    }
+}
+
+/// One of the command's two outputs.
+struct Output {
+    frame_type: FrameType,
+    pipe: OwnedFd,
+    /// Whether it may have bytes, or its end: true until a read says `EAGAIN`.
+    ready: bool,
+}
+
+/// A command whose request is not answered yet.
+struct Run<'connection, 'stop> {
+    connection: &'connection mut Connection<'stop>,
+    process: Process,
+    /// Standard output and error, each until its end of file.
+    outputs: [Option<Output>; 2],
+    /// Which output is read first next time, so that neither starves the other.
+    turn: usize,
+    leader_exited: bool,
+    /// The frame under way, and how much of it the kernel has taken.
+    frame: Vec<u8>,
+    sent: usize,
+}
+
+impl<'connection, 'stop> Run<'connection, 'stop> {
+    fn new(
+        connection: &'connection mut Connection<'stop>,
+        mut process: Process,
+    ) -> Result<Self, ConnectionError> {
+        let output = |frame_type, pipe: Option<OwnedFd>| {
+            pipe.map(|pipe| Output {
+                frame_type,
+                pipe,
+                ready: true,
+            })
+        };
+        let outputs = [
+            output(FrameType::STDOUT, process.stdout.take()),
+            output(FrameType::STDERR, process.stderr.take()),
+        ];
+        for (output, source) in outputs.iter().zip([Source::Stdout, Source::Stderr]) {
+            if let Some(output) = output {
+                connection.watch(&output.pipe, source)?;
+            }
+        }
+        connection.watch(&process.exit, Source::Leader)?;
+        let frame = Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES);
+        Ok(Self {
+            connection,
+            process,
+            outputs,
+            turn: 0,
+            leader_exited: false,
+            frame,
+            sent: 0,
+        })
+    }
+
+    /// Streams until the command's end or its deadline, and answers.
+    fn until_end(mut self, timeout: Option<Timeout>) -> Result<(), ConnectionError> {
+        let deadline = timeout
+            .and_then(Timeout::duration)
+            .and_then(|limit| Instant::now().checked_add(limit));
+        while !self.is_over() {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return self.time_out(timeout);
+            }
+            let until = if self.can_go_on() {
+                Some(Instant::now())
+            } else {
+                deadline
+            };
+            let woken = self.connection.wait(until)?;
+            self.note(woken);
+            if self.connection.is_readable() {
+                self.connection.discard_arrived()?;
+            }
+            self.step()?;
+        }
+        match self.process.reap() {
+            Ok(Some(exit_code)) => self.connection.answer(&Response::Exit { exit_code }, None),
+            // Its pidfd says that it has exited.
+            Ok(None) => Err(ConnectionError::System(io::ErrorKind::WouldBlock.into())),
+            Err(error) => Err(ConnectionError::System(error)),
+        }
+    }
+
+    /// Whether the command has exited, both outputs have ended, and all is sent.
+    fn is_over(&self) -> bool {
+        self.leader_exited && self.frame_is_sent() && self.outputs.iter().all(Option::is_none)
+    }
+
+    fn frame_is_sent(&self) -> bool {
+        self.sent == self.frame.len()
+    }
+
+    /// Whether there is something to do before anything happens.
+    fn can_go_on(&self) -> bool {
+        let can_move = if self.frame_is_sent() {
+            self.outputs.iter().flatten().any(|output| output.ready)
+        } else {
+            self.connection.is_writable()
+        };
+        can_move || self.connection.is_readable()
+    }
+
+    fn note(&mut self, woken: Woken) {
+        for (output, source) in self
+            .outputs
+            .iter_mut()
+            .zip([Source::Stdout, Source::Stderr])
+        {
+            if let Some(output) = output {
+                output.ready |= woken.has(source);
+            }
+        }
+        self.leader_exited |= woken.has(Source::Leader);
+    }
+
+    /// Sends some of the frame under way, or else reads the next one.
+    fn step(&mut self) -> Result<(), ConnectionError> {
+        if self.frame_is_sent() {
+            self.read_frame()?;
+        }
+        if !self.frame_is_sent() && self.connection.is_writable() {
+            self.sent += self.connection.send_some(&self.frame[self.sent..])?;
+        }
+        Ok(())
+    }
+
+    fn read_frame(&mut self) -> Result<(), ConnectionError> {
+        self.frame.clear();
+        self.sent = 0;
+        for at in [self.turn, 1 - self.turn] {
+            let Some(output) = self.outputs[at].as_mut().filter(|output| output.ready) else {
+                continue;
+            };
+            self.frame.extend_from_slice(&[0; HEADER_BYTES]);
+            match file::read_to_spare(&output.pipe, &mut self.frame) {
+                Ok(0) => self.outputs[at] = None,
+                Ok(length) => {
+                    let header = FrameHeader::new(output.frame_type, length).encode();
+                    self.frame[..HEADER_BYTES].copy_from_slice(&header);
+                    self.turn = 1 - at;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => output.ready = false,
+                Err(error) => return Err(ConnectionError::System(error)),
+            }
+            self.frame.clear();
+        }
+        Ok(())
+    }
+
+    /// At the deadline: kills on time, whatever the host takes; then gives it the rest of the frame
+    /// under way and the answer.
+    fn time_out(mut self, timeout: Option<Timeout>) -> Result<(), ConnectionError> {
+        self.process.kill_and_reap();
+        let until = Some(Instant::now() + ANSWER_AFTER_DEADLINE);
+        self.connection.send_all(&self.frame[self.sent..], until)?;
+        let seconds = timeout.map_or(0.0, Timeout::seconds);
+        self.connection
+            .answer(&Response::TimedOut { seconds }, until)
+    }
+}

@@ -1,0 +1,345 @@
+//! The daemon: accepts connections, gives each a thread, and ends in order.
+//!
+//! Owns the agent's limits on numbers and the life of its threads. A connection's thread is named
+//! `connection`, is owned by nobody once started, and ends when its connection does; the main thread
+//! waits for all of them before the agent ends. A panic costs its own connection.
+//!
+//! | limit | number |
+//! |---|---|
+//! | connections open at a time; further ones wait in the kernel | [`MAX_CONNECTIONS`] |
+//! | `run`, `put_file`, `get_file` served at a time | [`MAX_SERVED`] |
+//! | control frames over 64 KiB in memory at a time | [`MAX_LARGE_FRAMES`] |
+//! | stack of a connection's thread | [`STACK_BYTES`] |
+
+use crate::arguments::Arguments;
+use crate::connection::{Connection, ConnectionError};
+use crate::listener::{self, ListenError, Listener, PeerRule, Source};
+use crate::permits::Permits;
+use crate::process::Inheritance;
+use crate::sys::epoll::{self, Epoll};
+use crate::sys::eventfd::EventFd;
+use crate::sys::socket::{self, Family};
+use crate::sys::{inherited, signal};
+use crate::{log, oom_score, session};
+use smolvm_protocol::response::{Refusal, Response};
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Connections open at a time.
+const MAX_CONNECTIONS: usize = 192;
+
+/// Operations served at a time, `ping` excepted.
+const MAX_SERVED: usize = 64;
+
+/// Control frames over 64 KiB in memory at a time.
+const MAX_LARGE_FRAMES: usize = 1;
+
+/// Stack of a connection's thread; only touched pages count.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// How long accepting rests after it failed for want of descriptors, memory or threads.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// How long the agent waits in the end for its connections to end theirs.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Tokens of the main thread's wait; listeners' follow.
+const SIGNAL: u64 = 0;
+const CONNECTION_ENDED: u64 = 1;
+const FIRST_LISTENER: u64 = 2;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) inheritance: Inheritance,
+    /// Held by each `run`, `put_file` and `get_file` from its request to its last frame.
+    pub(crate) served: Permits,
+    /// Held while a control frame over 64 KiB, or what was parsed from it, is in memory.
+    pub(crate) large_frame: Permits,
+    /// Raised once, when the agent stops.
+    stop: EventFd,
+    peers: PeerRule,
+    connections: Connections,
+}
+
+/// Why the agent cannot go on.
+#[derive(Debug)]
+pub(crate) enum ServeError {
+    Listen(ListenError),
+    System(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(error) => error.fmt(formatter),
+            Self::System(error) => write!(formatter, "cannot serve: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+/// Serves until a stop signal, or until there is nothing left to serve.
+pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
+    // Inherited descriptors first: nothing of ours may take their numbers.
+    let sources = arguments
+        .listen
+        .iter()
+        .map(listener::open)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(ServeError::Listen)?;
+    inherited::close_all_on_exec();
+    signal::set_dispositions();
+    let signals = signal::stop_signals()?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(String::new, ToString::to_string);
+        log::failure(&format_args!("failed unexpectedly at {place}"));
+    }));
+    let agent: &'static Agent = Box::leak(Box::new(Agent {
+        inheritance: Inheritance::of_this_process(oom_score::lower_own()),
+        served: Permits::new(MAX_SERVED),
+        large_frame: Permits::new(MAX_LARGE_FRAMES),
+        stop: EventFd::new()?,
+        peers: arguments.peers.clone(),
+        connections: Connections::new()?,
+    }));
+    let mut listeners = Vec::new();
+    for (source, listen) in sources.into_iter().zip(&arguments.listen) {
+        match source {
+            Source::Listener(listener) => {
+                socket::set_nonblocking(&listener.socket)?;
+                log::notice(&format_args!("listening on {listen}"));
+                listeners.push(listener);
+            }
+            Source::Connection(socket, family) => agent.start_connection(socket, family)?,
+        }
+    }
+    agent.accept_until_stopped(listeners, &signals)
+}
+
+impl Agent {
+    /// The main thread's loop: accepts while there is room; ends on a signal, or when no listener is
+    /// left and every connection has ended.
+    fn accept_until_stopped(
+        &'static self,
+        listeners: Vec<Listener>,
+        signals: &OwnedFd,
+    ) -> Result<(), ServeError> {
+        let epoll = Epoll::new()?;
+        epoll.add(signals, SIGNAL, epoll::IN)?;
+        epoll.add(&self.connections.ended, CONNECTION_ENDED, epoll::IN)?;
+        if listeners.is_empty() {
+            self.connections.tell_every_end();
+        }
+        let mut accepting = false;
+        let mut resting_until: Option<Instant> = None;
+        while !listeners.is_empty() || self.connections.open() > 0 {
+            resting_until = resting_until.filter(|until| *until > Instant::now());
+            let may_accept = self.connections.has_room() && resting_until.is_none();
+            if may_accept != accepting {
+                watch(&epoll, &listeners, may_accept)?;
+                accepting = may_accept;
+            }
+            for ready in epoll.wait(resting_until)? {
+                match ready.token {
+                    SIGNAL => {
+                        drop(listeners);
+                        self.stop();
+                        return Ok(());
+                    }
+                    CONNECTION_ENDED => self.connections.ended.lower(),
+                    token => {
+                        let at = usize::try_from(token - FIRST_LISTENER).unwrap_or(usize::MAX);
+                        let Some(listener) = listeners.get(at) else {
+                            continue;
+                        };
+                        if self.connections.has_room() && self.accept(listener).is_err() {
+                            resting_until = Some(Instant::now() + ACCEPT_REST);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts one connection. An error is one that another try at once would meet again.
+    fn accept(&'static self, listener: &Listener) -> Result<(), ()> {
+        let socket = match socket::accept(&listener.socket) {
+            Ok(socket) => socket,
+            Err(error) => match error.raw_os_error() {
+                // Gone again, or somebody else's: `accept(2)`.
+                Some(libc::EAGAIN | libc::EINTR | libc::ECONNABORTED | libc::EPROTO) => {
+                    return Ok(());
+                }
+                _ => {
+                    log::failure(&format_args!("cannot accept: {error}"));
+                    return Err(());
+                }
+            },
+        };
+        if let Err(refused) = self.peers.check(&socket, listener.family) {
+            log::failure(&refused);
+            return Ok(());
+        }
+        self.start_connection(socket, listener.family)
+            .map_err(|error| {
+                log::failure(&format_args!("cannot serve a connection: {error}"));
+            })
+    }
+
+    /// Starts a thread that serves one connection.
+    fn start_connection(&'static self, socket: OwnedFd, family: Family) -> io::Result<()> {
+        let slot = self.connections.open_one();
+        thread::Builder::new()
+            .name("connection".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _slot = slot;
+                match Connection::new(socket, family, &self.stop) {
+                    Ok(connection) => self.serve_connection(connection),
+                    Err(error) => log::failure(&format_args!("cannot serve a connection: {error}")),
+                }
+            })?;
+        Ok(())
+    }
+
+    fn serve_connection(&self, mut connection: Connection<'_>) {
+        // Sound: after a panic the connection is only asked whether it has sent anything, told one
+        // frame and closed; permits and processes are given back by their drops.
+        let served = catch_unwind(AssertUnwindSafe(|| session::serve(self, &mut connection)));
+        let answered = match served {
+            Ok(Err(ConnectionError::System(error))) => answer_failure(&mut connection, &error),
+            Ok(outcome) => outcome,
+            Err(_) => answer_failure(&mut connection, &"an unexpected failure, see its log"),
+        };
+        match answered {
+            Ok(()) => connection.finish(),
+            Err(ConnectionError::Stopping) => {}
+            // A peer that only looked whether somebody listens is no failure.
+            Err(ConnectionError::PeerGone) if !connection.has_received() => {}
+            Err(error) => log::failure(&format_args!("a request ended early: {error}")),
+        }
+    }
+
+    /// Ends what runs: every connection sees the flag, ends its command and goes.
+    fn stop(&self) {
+        self.connections.tell_every_end();
+        self.stop.raise();
+        let deadline = Instant::now() + STOP_LIMIT;
+        let waited = Epoll::new().and_then(|epoll| {
+            epoll.add(&self.connections.ended, CONNECTION_ENDED, epoll::IN)?;
+            while self.connections.open() > 0 && Instant::now() < deadline {
+                epoll.wait(Some(deadline))?.for_each(drop);
+                self.connections.ended.lower();
+            }
+            Ok(())
+        });
+        if let Err(error) = waited {
+            log::failure(&format_args!("cannot wait for connections to end: {error}"));
+        }
+    }
+}
+
+/// Begins or ends waiting for connections.
+fn watch(epoll: &Epoll, listeners: &[Listener], accepting: bool) -> io::Result<()> {
+    for (token, listener) in (FIRST_LISTENER..).zip(listeners) {
+        if accepting {
+            epoll.add(&listener.socket, token, epoll::IN)?;
+        } else {
+            epoll.remove(&listener.socket)?;
+        }
+    }
+    Ok(())
+}
+
+/// Answers a request that failed for no fault of the host's, where nothing of the answer is sent
+/// yet; elsewhere closing without a last frame is all that can be told.
+fn answer_failure(
+    connection: &mut Connection<'_>,
+    error: &dyn fmt::Display,
+) -> Result<(), ConnectionError> {
+    log::failure(&format_args!("a request failed: {error}"));
+    if connection.has_sent() {
+        return Err(ConnectionError::PeerGone);
+    }
+    let refusal = Refusal::new(format!("agent error: {error}"));
+    connection.answer(
+        &Response::Refused(&refusal),
+        Some(Instant::now() + ACCEPT_REST),
+    )
+}
+
+/// How many connections are open, and the flag by which the main thread learns that one has ended.
+#[derive(Debug)]
+struct Connections {
+    state: Mutex<ConnectionsState>,
+    ended: EventFd,
+}
+
+#[derive(Debug, Default)]
+struct ConnectionsState {
+    open: usize,
+    /// Whether the main thread waits for a connection's end: telling it each would cost every
+    /// request a wake-up.
+    tell_next_end: bool,
+    tell_every_end: bool,
+}
+
+impl Connections {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            state: Mutex::default(),
+            ended: EventFd::new()?,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ConnectionsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> usize {
+        self.lock().open
+    }
+
+    /// Whether one more may be opened; if not, the next end is told.
+    fn has_room(&self) -> bool {
+        let mut state = self.lock();
+        state.tell_next_end = state.open >= MAX_CONNECTIONS;
+        !state.tell_next_end
+    }
+
+    fn tell_every_end(&self) {
+        self.lock().tell_every_end = true;
+    }
+
+    fn open_one(&self) -> OpenConnection<'_> {
+        self.lock().open += 1;
+        OpenConnection(self)
+    }
+}
+
+/// One open connection's place in the count.
+struct OpenConnection<'count>(&'count Connections);
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.open -= 1;
+        if state.tell_next_end || state.tell_every_end {
+            self.0.ended.raise();
+        }
+    }
+}

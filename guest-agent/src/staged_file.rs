@@ -1,0 +1,90 @@
+//! An upload under way: temporary file, mode, rename, all within one opened directory.
+//!
+//! Invariant: the target is the old file or the whole new one, and unless [`StagedFile::commit`]
+//! has renamed it, the temporary file goes with this value. The directory is opened once: a guest
+//! user who owns it can swap names in it, but never make the agent change what they may not.
+
+use crate::sys::file;
+use std::collections::hash_map::RandomState;
+use std::ffi::CString;
+use std::fs::{File, Permissions};
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
+
+/// How every temporary name begins.
+const PREFIX: &str = ".smolvm-put-";
+
+/// Names tried before somebody must be making them on purpose.
+const MAX_NAMES: usize = 100;
+
+/// Permission bits where the host asked for none.
+const DEFAULT_MODE: u32 = 0o600;
+
+/// A file that is not yet at its target.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    directory: OwnedFd,
+    temporary: CString,
+    target: CString,
+    file: File,
+    renamed: bool,
+}
+
+impl StagedFile {
+    /// Creates the temporary file beside `target`, an absolute path that names no directory.
+    ///
+    /// # Errors
+    /// The directory cannot be opened or written, or a path has a NUL byte.
+    pub(crate) fn create(target: &[u8]) -> io::Result<Self> {
+        let split = target
+            .iter()
+            .rposition(|byte| *byte == b'/')
+            .map_or(0, |at| at + 1);
+        let (parent, name) = target.split_at(split);
+        let directory = file::open_directory(&CString::new(parent)?)?;
+        let target = CString::new(name)?;
+        for _ in 0..MAX_NAMES {
+            let random = RandomState::new().build_hasher().finish();
+            let temporary = CString::new(format!("{PREFIX}{random:016x}"))?;
+            match file::create_new(&directory, &temporary) {
+                Ok(file) => {
+                    return Ok(Self {
+                        directory,
+                        temporary,
+                        target,
+                        file,
+                        renamed: false,
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Appends to the file.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Gives the file its mode, then its name. The mode comes last of what is done to the file,
+    /// since a write clears set-user-ID bits.
+    pub(crate) fn commit(mut self, mode: Option<u32>) -> io::Result<()> {
+        self.file
+            .set_permissions(Permissions::from_mode(mode.unwrap_or(DEFAULT_MODE)))?;
+        file::rename_within(&self.directory, &self.temporary, &self.target)?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.renamed {
+            let _ = file::remove_within(&self.directory, &self.temporary);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Files by name within an opened directory, and reading into spare capacity.
+#![expect(
+    unsafe_code,
+    reason = "openat, renameat, unlinkat and reads into spare capacity"
+)]
+
+use super::{checked, checked_length, uninterrupted};
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+/// Opens a directory to name files within it (`O_PATH`: search permission is enough).
+pub(crate) fn open_directory(path: &CStr) -> io::Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: `path` is a C string that lives through the call.
+    let fd = uninterrupted(|| checked(unsafe { libc::open(path.as_ptr(), flags) }))?;
+    // SAFETY: the call above succeeded, so `fd` is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Creates a file in `directory`, mode 0600, for writing; fails where the name exists, a link too.
+pub(crate) fn create_new(directory: impl AsFd, name: &CStr) -> io::Result<File> {
+    let directory = directory.as_fd().as_raw_fd();
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let mode: libc::mode_t = 0o600;
+    let fd = uninterrupted(|| {
+        // SAFETY: `name` is a C string that lives through the call; `directory` is borrowed.
+        checked(unsafe { libc::openat(directory, name.as_ptr(), flags, mode) })
+    })?;
+    // SAFETY: the call above succeeded, so `fd` is open and nobody else's.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Renames `from` over `to`, both within `directory`.
+pub(crate) fn rename_within(directory: impl AsFd, from: &CStr, to: &CStr) -> io::Result<()> {
+    let directory = directory.as_fd().as_raw_fd();
+    // SAFETY: both names are C strings that live through the call; `directory` is borrowed.
+    checked(unsafe { libc::renameat(directory, from.as_ptr(), directory, to.as_ptr()) })?;
+    Ok(())
+}
+
+/// Removes the file `name` from `directory`.
+pub(crate) fn remove_within(directory: impl AsFd, name: &CStr) -> io::Result<()> {
+    // SAFETY: `name` is a C string that lives through the call; `directory` is borrowed.
+    checked(unsafe { libc::unlinkat(directory.as_fd().as_raw_fd(), name.as_ptr(), 0) })?;
+    Ok(())
+}
+
+/// Runs `create` with the file mode creation mask `mask`, which is the whole process's: to be called
+/// while there is one thread.
+pub(crate) fn with_umask<T>(mask: libc::mode_t, create: impl FnOnce() -> T) -> T {
+    // SAFETY: takes no pointer and cannot fail.
+    let before = unsafe { libc::umask(mask) };
+    let created = create();
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    created
+}
+
+/// Appends what one `read` gives, at most what `buffer` has capacity for; 0 is the end of the file.
+///
+/// The capacity is not cleared first, so that pages which no read reaches are never touched.
+pub(crate) fn read_to_spare(fd: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let fd = fd.as_fd().as_raw_fd();
+    uninterrupted(|| {
+        let spare = buffer.spare_capacity_mut();
+        // SAFETY: `spare` is memory of ours of that length, and `read` only writes to it.
+        let length =
+            checked_length(unsafe { libc::read(fd, spare.as_mut_ptr().cast(), spare.len()) })?;
+        // SAFETY: the kernel has written `length` bytes behind the buffer's old end.
+        unsafe { buffer.set_len(buffer.len() + length) };
+        Ok(length)
+    })
+}

@@ -1,0 +1,52 @@
+//! Child processes after their start: pidfds, group kills, waiting.
+#![expect(
+    unsafe_code,
+    reason = "pidfd_open, kill and waitpid have no safe wrapper in std"
+)]
+
+use super::{checked, uninterrupted};
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+/// A child's process id; also its group's and its session's, since it began with `setsid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pid(pub(super) libc::pid_t);
+
+/// A descriptor that is readable once the process has exited (Linux 5.3).
+///
+/// Sound for a child of ours that is not reaped: its number cannot be somebody else's.
+pub(crate) fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer.
+    let returned = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.0, 0) };
+    let fd = checked(libc::c_int::try_from(returned).unwrap_or(-1))?;
+    // SAFETY: the call above succeeded, so `fd` is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends `SIGKILL` to every process of the group that `leader` leads.
+///
+/// Sound while the leader is not reaped: until then the group's number is not given anew.
+pub(crate) fn kill_group(leader: Pid) {
+    // SAFETY: takes no pointer. It can only fail where nobody of the group is left.
+    unsafe { libc::kill(-leader.0, libc::SIGKILL) };
+}
+
+/// Reaps a child that has exited: its exit status, or minus the number of the signal that killed
+/// it; `None` where it runs still.
+///
+/// # Errors
+/// `ECHILD` where somebody else has reaped it.
+pub(crate) fn reap(pid: Pid) -> io::Result<Option<i32>> {
+    let mut status = 0;
+    // SAFETY: `status` lives through the call.
+    let reaped =
+        uninterrupted(|| checked(unsafe { libc::waitpid(pid.0, &raw mut status, libc::WNOHANG) }))?;
+    if reaped == 0 {
+        return Ok(None);
+    }
+    Ok(Some(if libc::WIFSIGNALED(status) {
+        -libc::WTERMSIG(status)
+    } else {
+        libc::WEXITSTATUS(status)
+    }))
+}

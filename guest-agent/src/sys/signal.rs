@@ -1,0 +1,65 @@
+//! Signals: which end the agent, which it ignores, and which ones a command must get back.
+#![expect(
+    unsafe_code,
+    reason = "signal sets, dispositions and signalfd have no safe wrapper in std"
+)]
+
+use super::checked;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+/// Signals that ask the agent to stop.
+const STOP_SIGNALS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// Makes the agent's own dispositions, for a process whose parent may have set any.
+///
+/// - `SIGCHLD` at its default: ignored, it makes the kernel reap children, and exit codes are lost.
+/// - `SIGXFSZ` ignored: a file too large is an error of one upload, not the agent's end.
+/// - `SIGPIPE` is ignored by Rust's runtime already.
+pub(crate) fn set_dispositions() {
+    for (signal, handler) in [
+        (libc::SIGCHLD, libc::SIG_DFL),
+        (libc::SIGXFSZ, libc::SIG_IGN),
+    ] {
+        // SAFETY: both dispositions run no code of ours.
+        unsafe { libc::signal(signal, handler) };
+    }
+}
+
+/// The signals that this process ignores: an `exec` keeps exactly these, and a login has none.
+pub(crate) fn ignored() -> Vec<libc::c_int> {
+    (1..=64).filter(|&signal| is_ignored(signal)).collect()
+}
+
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: only reads the disposition into `action`, which lives through the call.
+    let read = checked(unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) });
+    // SAFETY: zeroed is a valid value, and a successful call has filled it.
+    let action = unsafe { action.assume_init() };
+    read.is_ok() && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Blocks the stop signals in this thread and all that it starts, and returns a descriptor that is
+/// readable once one of them is pending. To be called before any other thread is started.
+pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: `set` lives through the call, which fills it.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in STOP_SIGNALS {
+        // SAFETY: `set` was filled above.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    }
+    // SAFETY: `set` was filled above; no old set is asked for.
+    let error =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+    // SAFETY: `set` was filled above; -1 asks for a new descriptor.
+    let fd = checked(unsafe { libc::signalfd(-1, set.as_ptr(), flags) })?;
+    // SAFETY: the call above succeeded, so `fd` is open and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

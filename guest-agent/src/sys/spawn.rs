@@ -1,0 +1,263 @@
+//! Starting a program as a login would.
+//!
+//! Owns the moments between `clone` and `execve`. The child shares our memory and the calling
+//! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
+//! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `prctl`,
+//! `getppid`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `execve`, `_exit`.
+//! Nothing is allocated, nothing unwinds.
+//!
+//! The error comes back by a pipe, not by the shared memory: emulators of user programs turn the
+//! `vfork` into a `fork`.
+#![expect(
+    unsafe_code,
+    reason = "std::process has no setsid, and copies page tables to get it"
+)]
+
+use super::process::Pid;
+use super::{checked, file, socket};
+use std::ffi::{CStr, CString, c_void};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::ptr;
+
+/// Stack for the child: its deepest frame is one `execve`.
+const CHILD_STACK_BYTES: usize = 16 * 1024;
+
+/// What to execute, all of it made before the child is.
+pub(crate) struct Program<'a> {
+    /// Paths to try in order.
+    pub(crate) candidates: &'a [CString],
+    pub(crate) arguments: &'a [CString],
+    /// `NAME=value`.
+    pub(crate) environment: &'a [CString],
+    /// Signals to put back to their defaults; `execve` does so for all but the ignored.
+    pub(crate) ignored_signals: &'a [libc::c_int],
+    /// What to write to `/proc/self/oom_score_adj`.
+    pub(crate) oom_score_adjustment: Option<&'a CStr>,
+}
+
+/// A child that has executed its program; nobody has reaped it.
+pub(crate) struct Spawned {
+    pub(crate) pid: Pid,
+    /// The reading end of its standard output; non-blocking.
+    pub(crate) stdout: OwnedFd,
+    /// The reading end of its standard error; non-blocking.
+    pub(crate) stderr: OwnedFd,
+}
+
+/// All that the child needs, as numbers and pointers.
+struct Child {
+    candidates: Vec<*const libc::c_char>,
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+    ignored_signals: *const [libc::c_int],
+    oom_score_adjustment: *const [u8],
+    /// For descriptors 0, 1 and 2.
+    streams: [RawFd; 3],
+    error_pipe: RawFd,
+    parent: libc::pid_t,
+}
+
+/// Starts `program` in a session of its own: standard input `/dev/null`, two pipes, no signal
+/// blocked or ignored. It dies with the thread that called this.
+///
+/// # Errors
+/// Whatever kept it from executing; nothing is left behind.
+pub(crate) fn spawn(program: &Program<'_>) -> io::Result<Spawned> {
+    let null = File::open("/dev/null")?;
+    let (stdout, child_stdout) = pipe()?;
+    let (stderr, child_stderr) = pipe()?;
+    let (error_reader, error_writer) = pipe()?;
+    socket::set_nonblocking(&stdout)?;
+    socket::set_nonblocking(&stderr)?;
+    let child = Child {
+        candidates: program
+            .candidates
+            .iter()
+            .map(|path| path.as_ptr())
+            .collect(),
+        arguments: null_terminated(program.arguments),
+        environment: null_terminated(program.environment),
+        ignored_signals: program.ignored_signals,
+        oom_score_adjustment: program
+            .oom_score_adjustment
+            .map(CStr::to_bytes)
+            .unwrap_or_default(),
+        streams: [
+            null.as_raw_fd(),
+            child_stdout.as_raw_fd(),
+            child_stderr.as_raw_fd(),
+        ],
+        error_pipe: error_writer.as_raw_fd(),
+        // SAFETY: takes no pointer.
+        parent: unsafe { libc::getpid() },
+    };
+    let pid = clone(&child)?;
+    drop(error_writer);
+    let mut error = Vec::with_capacity(size_of::<i32>());
+    let read = file::read_to_spare(&error_reader, &mut error);
+    if let Ok(errno) = <[u8; 4]>::try_from(error) {
+        reap_failed(pid);
+        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)));
+    }
+    if let Err(error) = read {
+        super::process::kill_group(pid);
+        reap_failed(pid);
+        return Err(error);
+    }
+    Ok(Spawned {
+        pid,
+        stdout,
+        stderr,
+    })
+}
+
+/// Pointers to C strings, and the null pointer that ends such a list.
+fn null_terminated(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for the two descriptors.
+    checked(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: the call above succeeded, so it is open and nobody else's.
+    let reader = unsafe { OwnedFd::from_raw_fd(ends[0]) };
+    // SAFETY: as above.
+    let writer = unsafe { OwnedFd::from_raw_fd(ends[1]) };
+    Ok((reader, writer))
+}
+
+fn clone(child: &Child) -> io::Result<Pid> {
+    let mut stack = Vec::<u128>::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
+    // SAFETY: the end of the allocation, which may be pointed at; 16-byte aligned as ABIs demand.
+    let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let argument = ptr::from_ref(child).cast_mut().cast::<c_void>();
+    // SAFETY: `stack` and `child` outlive the child's use of our memory, since CLONE_VFORK suspends
+    // this thread until it has executed or exited; `in_child` keeps to the file's rules.
+    let pid = checked(unsafe { libc::clone(in_child, top.cast(), flags, argument) })?;
+    Ok(Pid(pid))
+}
+
+/// Waits for a child that is about to exit, or was just killed.
+fn reap_failed(pid: Pid) {
+    // SAFETY: no status is asked for, which a null pointer says.
+    let _ = super::uninterrupted(|| checked(unsafe { libc::waitpid(pid.0, ptr::null_mut(), 0) }));
+}
+
+extern "C" fn in_child(argument: *mut c_void) -> libc::c_int {
+    // SAFETY: `clone` was given a pointer to a `Child` that outlives this function.
+    let child = unsafe { &*argument.cast_const().cast::<Child>() };
+    let errno = match prepare(child) {
+        Ok(()) => execute(child),
+        Err(errno) => errno,
+    };
+    let bytes = errno.to_ne_bytes();
+    // SAFETY: `bytes` lives through the call.
+    unsafe { libc::write(child.error_pipe, bytes.as_ptr().cast(), bytes.len()) };
+    // SAFETY: ends this process alone, and runs no handler of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// The calling thread's `errno`.
+fn errno() -> i32 {
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EINVAL)
+}
+
+fn prepare(child: &Child) -> Result<(), i32> {
+    let failed = |returned: libc::c_int| if returned == -1 { Err(errno()) } else { Ok(()) };
+    // SAFETY: takes no pointer.
+    failed(unsafe { libc::setsid() })?;
+    for (number, &stream) in (0..).zip(&child.streams) {
+        // SAFETY: takes no pointer. The streams are above 2: std keeps 0 to 2 open.
+        failed(unsafe { libc::dup2(stream, number) })?;
+    }
+    // SAFETY: this option's argument is a number.
+    failed(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // SAFETY: takes no pointer. A parent that died before the line above is not noticed by it.
+    if unsafe { libc::getppid() } != child.parent {
+        return Err(libc::ESRCH);
+    }
+    write_oom_score(child.oom_score_adjustment);
+    // SAFETY: points to the parent's slice, which outlives this child's use of it.
+    for &signal in unsafe { &*child.ignored_signals } {
+        reset_signal(signal);
+    }
+    let none = 0u64;
+    // SAFETY: the kernel's signal set is 8 bytes; `none` lives through the call. By the raw call,
+    // since the C library keeps some signals back.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null_mut::<u64>(),
+            8usize,
+        )
+    };
+    Ok(())
+}
+
+/// Puts one signal to its default, by the raw call: the C library refuses its own three.
+fn reset_signal(signal: libc::c_int) {
+    // The kernel's `struct sigaction`: handler, flags, restorer, mask; all zero is SIG_DFL.
+    let default_action = [0u64; 4];
+    // SAFETY: `default_action` lives through the call and is as long as the kernel's structure.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            default_action.as_ptr(),
+            ptr::null_mut::<u64>(),
+            8usize,
+        )
+    };
+}
+
+/// Gives the child the score that the agent had before it lowered its own. Best effort: a guest
+/// without `/proc` has no such score.
+///
+/// `proc(5)`: a process that a `vfork` parent waits for has a score of its own.
+fn write_oom_score(adjustment: *const [u8]) {
+    // SAFETY: points to the parent's slice, which outlives this child's use of it.
+    let adjustment = unsafe { &*adjustment };
+    if adjustment.is_empty() {
+        return;
+    }
+    let path = c"/proc/self/oom_score_adj".as_ptr();
+    // SAFETY: `path` is a C string that lives for ever.
+    let fd = unsafe { libc::open(path, libc::O_WRONLY | libc::O_CLOEXEC) };
+    if fd == -1 {
+        return;
+    }
+    // SAFETY: `adjustment` lives through the call.
+    unsafe { libc::write(fd, adjustment.as_ptr().cast(), adjustment.len()) };
+    // SAFETY: opened above, used no more.
+    unsafe { libc::close(fd) };
+}
+
+/// Executes the first candidate that is there; returns only where none could be executed. As
+/// `execvp(3)` does: a candidate that may not be executed is the error if no later one works.
+fn execute(child: &Child) -> i32 {
+    let mut first_refusal = None;
+    let mut last = libc::ENOENT;
+    for &path in &child.candidates {
+        // SAFETY: C strings and null-terminated lists of them, made by the parent, which waits.
+        unsafe { libc::execve(path, child.arguments.as_ptr(), child.environment.as_ptr()) };
+        last = errno();
+        match last {
+            libc::EACCES => first_refusal = Some(last),
+            libc::ENOENT | libc::ENOTDIR => {}
+            _ => return last,
+        }
+    }
+    first_refusal.unwrap_or(last)
+}
