@@ -23,9 +23,17 @@ pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
 
 /// Marks everything above standard error close-on-exec, so that no command inherits it.
 pub(crate) fn close_all_on_exec() {
-    // SAFETY: takes no pointer. Linux 5.11 and later.
-    if checked(unsafe { libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) }).is_ok()
-    {
+    // By the raw call, which musl does not wrap; Linux 5.11 and later.
+    // SAFETY: takes no pointer.
+    let marked = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if marked == 0 {
         return;
     }
     // SAFETY: takes no pointer.
