@@ -1,0 +1,150 @@
+"""Options, markers and fixtures of the conformance suite; README.md beside this file says how to call it."""
+
+import os
+import shlex
+import shutil
+import signal
+from pathlib import Path
+
+import agents
+import pytest
+from processes import children, descriptors, runs, threads, wait_until
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("conformance")
+    group.addoption("--agent", help="path of our agent's program")
+    group.addoption("--runner", default="", help="command that runs the program, such as qemu-aarch64-static")
+    group.addoption("--oracle", help="path of the published wheel, whose agent is tested in place of ours")
+    group.addoption("--published-host", help="path of the published wheel, whose host drives the agent")
+    group.addoption("--vm-uds", help="Unix socket of a booted VM, which the published host drives as well")
+    group.addoption("--quick", action="store_true", help="leave out what waits for long time limits")
+
+
+@pytest.fixture(scope="session")
+def kind(pytestconfig):
+    program, wheel = pytestconfig.getoption("--agent"), pytestconfig.getoption("--oracle")
+    if bool(program) == bool(wheel):
+        raise pytest.UsageError("say either --agent PROGRAM or --oracle WHEEL")
+    runner = tuple(shlex.split(pytestconfig.getoption("--runner")))
+    return agents.Kind(
+        program=os.path.abspath(program) if program else "", runner=runner, wheel=os.path.abspath(wheel) if wheel else ""
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    oracle, emulated, quick = (config.getoption(each) for each in ("--oracle", "--runner", "--quick"))
+    kept, left_out = [], []
+    for item in items:
+        if (quick and item.get_closest_marker("slow")) or (not oracle and item.get_closest_marker("today")):
+            left_out.append(item)
+            continue
+        kept.append(item)
+        for name, applies in (("ours", oracle), ("native", emulated or oracle), ("root", os.geteuid() != 0)):
+            if applies and (marker := item.get_closest_marker(name)):
+                item.add_marker(pytest.mark.skip(reason=f"{name}: {marker.args[0]}"))
+                break
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    items[:] = spread_out(kept)
+
+
+def spread_out(items):
+    """The slow cases first, one after every second other one, so that no worker of xdist is handed two of them."""
+
+    def seconds(item):
+        marker = item.get_closest_marker("slow")
+        return marker.args[0] if marker else 0
+
+    slow = sorted((item for item in items if seconds(item)), key=seconds, reverse=True)
+    others = [item for item in items if not seconds(item)]
+    order = []
+    for item in slow:
+        order += [item, *others[:1]]
+        others = others[1:]
+    return order + others
+
+
+@pytest.fixture(scope="session")
+def agent(kind):
+    """The agent that most cases share, one a worker. When all are over, nothing of them may be left in it."""
+    shared = agents.start(kind)
+    try:
+        before = descriptors(shared.pid), threads(shared.pid), len(children(shared.pid))
+
+        def back():
+            return before == (descriptors(shared.pid), threads(shared.pid), len(children(shared.pid)))
+
+        yield shared
+        assert shared.process.poll() is None, f"the agent ended with {shared.process.returncode}: {shared.logged()}"
+        if not shared.is_oracle:
+            wait_until(back, 5 * kind.slowness, f"descriptors, threads, children are back at {before}")
+    finally:
+        shared.end()
+        shutil.rmtree(shared.directory)
+
+
+@pytest.fixture
+def start_agent(kind):
+    """Starts agents of a case's own; they end with the case."""
+    started = []
+
+    def start(**options):
+        started.append(agents.start(kind, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+        shutil.rmtree(each.directory)
+
+
+class Marks:
+    """Files by which a command and its case tell each other how far they are, and the processes told of there."""
+
+    def __init__(self, directory, patience):
+        self.directory = directory
+        self.patience = patience
+        self.pids = []
+
+    def path(self, name):
+        return self.directory / name
+
+    def set(self, name):
+        self.path(name).touch()
+
+    def wait(self, name):
+        wait_until(self.path(name).exists, self.patience, f"the command makes its file '{name}'")
+
+    def until(self, name):
+        """Shell words that wait until the case sets that mark."""
+        return f"while [ ! -e {self.path(name)} ]; do sleep 0.02; done"
+
+    def tell_pid(self, name, of="$$"):
+        """Shell words that tell a process's number under that name."""
+        return f"echo {of} >{self.path(name)}"
+
+    def pid(self, name):
+        """The number told under that name; the process is ended with the case if it still runs."""
+        path = self.path(name)
+        number = int(wait_until(lambda: path.exists() and path.read_text().strip(), self.patience, f"'{name}' tells its pid"))
+        self.pids.append(number)
+        return number
+
+
+@pytest.fixture
+def marks(tmp_path, kind):
+    told = Marks(tmp_path, agents.PATIENCE_SECONDS * kind.slowness)
+    yield told
+    for number in told.pids:
+        if runs(number):
+            os.kill(number, signal.SIGKILL)
+
+
+@pytest.fixture
+def wheel(pytestconfig):
+    """The published wheel, or a skip that says how to get it."""
+    path = pytestconfig.getoption("--published-host") or pytestconfig.getoption("--oracle")
+    if not path:
+        pytest.skip("needs --published-host WHEEL, as scripts/conformance.sh gives it")
+    return Path(path)

@@ -1,0 +1,73 @@
+"""What the kernel tells of a process, by number: is it there, what does it hold, what has it used."""
+
+import os
+import time
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def wait_until(condition, seconds, what):
+    """Polls until `condition()` is true; fails with `what` in the message when the time is over."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:.1f} s: {what}"
+        time.sleep(0.005)
+    return value
+
+
+def stat(pid):
+    """The fields of /proc/PID/stat after the name, so that [0] is the state; None for no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def runs(pid):
+    """Whether the process is there and no zombie."""
+    fields = stat(pid)
+    return fields is not None and fields[0] not in "ZX"
+
+
+def is_zombie(pid):
+    fields = stat(pid)
+    return fields is not None and fields[0] == "Z"
+
+
+def descriptors(pid):
+    """How many descriptors the process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def threads(pid):
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def children(pid):
+    """Numbers of the process's children, zombies included."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            found += Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return [int(each) for each in found]
+
+
+def memory_kib(pid, field="VmRSS"):
+    """A line of /proc/PID/status in KiB: VmRSS is what is resident now, VmHWM the most there ever was."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    raise KeyError(field)
+
+
+def forget_peak(pid):
+    """Starts VmHWM anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def cpu_seconds(pid):
+    fields = stat(pid)
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
