@@ -8,7 +8,7 @@ from pathlib import Path
 
 import agents
 import pytest
-from processes import children, descriptors, runs, threads, wait_until
+from processes import holdings, runs, settled_holdings, wait_until
 
 
 def pytest_addoption(parser):
@@ -70,15 +70,12 @@ def agent(kind):
     """The agent that most cases share, one a worker. When all are over, nothing of them may be left in it."""
     shared = agents.start(kind)
     try:
-        before = descriptors(shared.pid), threads(shared.pid), len(children(shared.pid))
-
-        def back():
-            return before == (descriptors(shared.pid), threads(shared.pid), len(children(shared.pid)))
-
+        before = settled_holdings(shared.pid)
         yield shared
         assert shared.process.poll() is None, f"the agent ended with {shared.process.returncode}: {shared.logged()}"
         if not shared.is_oracle:
-            wait_until(back, 5 * kind.slowness, f"descriptors, threads, children are back at {before}")
+            back = f"descriptors, threads, children are back at {before}"
+            wait_until(lambda: holdings(shared.pid) == before, 5 * kind.slowness, back)
     finally:
         shared.end()
         shutil.rmtree(shared.directory)

@@ -55,6 +55,21 @@ def children(pid):
     return [int(each) for each in found]
 
 
+def holdings(pid):
+    """What a request must give back: descriptors, threads, children."""
+    return descriptors(pid), threads(pid), len(children(pid))
+
+
+def settled_holdings(pid):
+    """The holdings once they have not changed for a while: the threads of earlier requests are gone then."""
+    latest, since = holdings(pid), time.monotonic()
+    while time.monotonic() < since + 0.1:
+        time.sleep(0.005)
+        if (now := holdings(pid)) != latest:
+            latest, since = now, time.monotonic()
+    return latest
+
+
 def memory_kib(pid, field="VmRSS"):
     """A line of /proc/PID/status in KiB: VmRSS is what is resident now, VmHWM the most there ever was."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
