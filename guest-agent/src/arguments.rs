@@ -110,6 +110,13 @@ impl Arguments {
                 }
             }
         }
+        if let Some(twice) = listen
+            .iter()
+            .enumerate()
+            .find_map(|(at, one)| listen[..at].contains(one).then_some(one))
+        {
+            return Err(ArgumentError(format!("asked twice to listen on {twice}")));
+        }
         if listen.is_empty() {
             listen = systemd_sockets(&variable)?;
         }
@@ -301,6 +308,14 @@ mod tests {
             (
                 &["--allow-cid", "x"],
                 "--allow-cid takes a CID from 0 to 4294967294 or 'any', not 'x'",
+            ),
+            (
+                &["--port", "5", "--listen", "vsock:5"],
+                "asked twice to listen on vsock port 5",
+            ),
+            (
+                &["--listen=fd:3", "--listen=fd:3"],
+                "asked twice to listen on inherited descriptor 3",
             ),
             (&["serve"], "unknown argument 'serve'"),
         ] {

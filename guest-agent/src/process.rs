@@ -120,8 +120,11 @@ impl Process {
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
         };
-        let spawned =
-            spawn::spawn(&program).map_err(|error| os_error::sentence_about(&error, shell))?;
+        let spawned = spawn::spawn(&program).map_err(|error| match error {
+            spawn::SpawnError::Null(error) => os_error::sentence_about(&error, b"/dev/null"),
+            spawn::SpawnError::Execute(error) => os_error::sentence_about(&error, shell),
+            spawn::SpawnError::System(error) => os_error::sentence(&error),
+        })?;
         match process::open_pidfd(spawned.pid) {
             Ok(exit) => Ok(Self {
                 leader: spawned.pid,

@@ -45,6 +45,9 @@ const STACK_BYTES: usize = 256 * 1024;
 /// How long accepting rests after it failed for want of descriptors, memory or threads.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How long a host has to take the answer to a request that failed unexpectedly.
+const FAILURE_ANSWER: Duration = Duration::from_secs(1);
+
 /// How long the agent waits in the end for its connections to end theirs.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -216,22 +219,8 @@ impl Agent {
         Ok(())
     }
 
-    fn serve_connection(&self, mut connection: Connection<'_>) {
-        // Sound: after a panic the connection is only asked whether it has sent anything, told one
-        // frame and closed; permits and processes are given back by their drops.
-        let served = catch_unwind(AssertUnwindSafe(|| session::serve(self, &mut connection)));
-        let answered = match served {
-            Ok(Err(ConnectionError::System(error))) => answer_failure(&mut connection, &error),
-            Ok(outcome) => outcome,
-            Err(_) => answer_failure(&mut connection, &"an unexpected failure, see its log"),
-        };
-        match answered {
-            Ok(()) => connection.finish(),
-            Err(ConnectionError::Stopping) => {}
-            // A peer that only looked whether somebody listens is no failure.
-            Err(ConnectionError::PeerGone) if !connection.has_received() => {}
-            Err(error) => log::failure(&format_args!("a request ended early: {error}")),
-        }
+    fn serve_connection(&self, connection: Connection<'_>) {
+        serve_guarded(connection, |connection| session::serve(self, connection));
     }
 
     /// Ends what runs: every connection sees the flag, ends its command and goes.
@@ -250,6 +239,28 @@ impl Agent {
         if let Err(error) = waited {
             log::failure(&format_args!("cannot wait for connections to end: {error}"));
         }
+    }
+}
+
+/// Serves a connection such that a failure, a panic among them, costs that connection alone.
+fn serve_guarded<'stop>(
+    mut connection: Connection<'stop>,
+    serve: impl FnOnce(&mut Connection<'stop>) -> Result<(), ConnectionError>,
+) {
+    // Sound: after a panic the connection is only asked whether it has sent anything, told one
+    // frame and closed; permits and processes are given back by their drops.
+    let served = catch_unwind(AssertUnwindSafe(|| serve(&mut connection)));
+    let answered = match served {
+        Ok(Err(ConnectionError::System(error))) => answer_failure(&mut connection, &error),
+        Ok(outcome) => outcome,
+        Err(_) => answer_failure(&mut connection, &"an unexpected failure, see its log"),
+    };
+    match answered {
+        Ok(()) => connection.finish(),
+        Err(ConnectionError::Stopping) => {}
+        // A peer that only looked whether somebody listens is no failure.
+        Err(ConnectionError::PeerGone) if !connection.has_received() => {}
+        Err(error) => log::failure(&format_args!("a request ended early: {error}")),
     }
 }
 
@@ -278,7 +289,7 @@ fn answer_failure(
     let refusal = Refusal::new(format!("agent error: {error}"));
     connection.answer(
         &Response::Refused(&refusal),
-        Some(Instant::now() + ACCEPT_REST),
+        Some(Instant::now() + FAILURE_ANSWER),
     )
 }
 
@@ -341,5 +352,58 @@ impl Drop for OpenConnection<'_> {
         if state.tell_next_end || state.tell_every_end {
             self.0.ended.raise();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::tests::pair;
+    use std::io::Read as _;
+
+    fn served(
+        serve: impl FnOnce(&mut Connection<'_>) -> Result<(), ConnectionError> + Send,
+    ) -> Vec<u8> {
+        let stop = EventFd::new().unwrap();
+        let (connection, mut peer) = pair(&stop);
+        std::thread::scope(|scope| {
+            scope.spawn(|| serve_guarded(connection, serve));
+            let mut answer = Vec::new();
+            peer.read_to_end(&mut answer).unwrap();
+            drop(peer);
+            answer
+        })
+    }
+
+    #[test]
+    fn panic_is_answered_as_an_agent_error() {
+        let answer = served(|_| panic!("on purpose"));
+        let json = br#"{"ok": false, "error": "agent error: an unexpected failure, see its log"}"#;
+        assert_eq!(&answer[5..], json);
+    }
+
+    #[test]
+    fn panic_after_a_part_of_the_answer_closes_without_a_last_frame() {
+        let answer = served(|connection| {
+            connection.send_all(b"part", None)?;
+            panic!("on purpose")
+        });
+        assert_eq!(answer, b"part");
+    }
+
+    #[test]
+    fn end_of_a_connection_is_told_only_where_somebody_waits_for_it() {
+        let connections = Connections::new().unwrap();
+        let epoll = Epoll::new().unwrap();
+        epoll.add(&connections.ended, 0, epoll::IN).unwrap();
+        let told = || epoll.wait(Some(Instant::now())).unwrap().count() == 1;
+        drop(connections.open_one());
+        assert!(!told());
+        let mut open: Vec<_> = (0..MAX_CONNECTIONS)
+            .map(|_| connections.open_one())
+            .collect();
+        assert!(!connections.has_room());
+        open.pop();
+        assert!(told() && connections.has_room());
     }
 }

@@ -46,6 +46,23 @@ pub(crate) struct Spawned {
     pub(crate) stderr: OwnedFd,
 }
 
+/// Why a program did not start.
+#[derive(Debug)]
+pub(crate) enum SpawnError {
+    /// `/dev/null` cannot be opened.
+    Null(io::Error),
+    /// No candidate can be executed.
+    Execute(io::Error),
+    /// There is no pipe or no process to be had.
+    System(io::Error),
+}
+
+impl From<io::Error> for SpawnError {
+    fn from(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
 /// All that the child needs, as numbers and pointers.
 struct Child {
     candidates: Vec<*const libc::c_char>,
@@ -63,9 +80,9 @@ struct Child {
 /// blocked or ignored. It dies with the thread that called this.
 ///
 /// # Errors
-/// Whatever kept it from executing; nothing is left behind.
-pub(crate) fn spawn(program: &Program<'_>) -> io::Result<Spawned> {
-    let null = File::open("/dev/null")?;
+/// [`SpawnError`]; nothing is left behind.
+pub(crate) fn spawn(program: &Program<'_>) -> Result<Spawned, SpawnError> {
+    let null = File::open("/dev/null").map_err(SpawnError::Null)?;
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
     let (error_reader, error_writer) = pipe()?;
@@ -99,12 +116,13 @@ pub(crate) fn spawn(program: &Program<'_>) -> io::Result<Spawned> {
     let read = file::read_to_spare(&error_reader, &mut error);
     if let Ok(errno) = <[u8; 4]>::try_from(error) {
         reap_failed(pid);
-        return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)));
+        let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+        return Err(SpawnError::Execute(error));
     }
     if let Err(error) = read {
         super::process::kill_group(pid);
         reap_failed(pid);
-        return Err(error);
+        return Err(SpawnError::System(error));
     }
     Ok(Spawned {
         pid,

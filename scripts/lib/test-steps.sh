@@ -1,0 +1,58 @@
+# Sourced by scripts/test: runs steps one after another and adds up what their runners counted.
+
+LOGS=$PROJECT/target/test-logs
+mkdir -p "$LOGS"
+PASSED=0 FAILED=0 SKIPPED=0
+FAILED_STEPS=()
+
+# step NAME COMMAND…: runs one step; its output is shown when it fails, else only its last line.
+step() {
+    local name=$1 log=$LOGS/$1.log started=$SECONDS status=0 counts passed failed skipped
+    shift
+    say "── $name: $*"
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    counts=$(counts_of "$log")
+    read -r passed failed skipped <<<"$counts"
+    if [ "$((passed + failed + skipped))" = 0 ]; then
+        [ "$status" = 0 ] && passed=1 || failed=1
+    elif [ "$status" != 0 ] && [ "$failed" = 0 ]; then
+        failed=1
+    fi
+    PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
+    if [ "$status" != 0 ] || [ "$failed" != 0 ]; then
+        FAILED_STEPS+=("$name")
+        tail -n 200 "$log" >&2
+    fi
+    grep -aE '^SKIPPED|^skipped, because' "$log" >&2 || true
+    say "   $name: $passed passed, $failed failed, $skipped skipped, exit $status, $((SECONDS - started)) s"
+}
+
+# counts_of LOG: "passed failed skipped", summed over the closing lines of every runner in it.
+counts_of() {
+    awk '
+        # cargo test: test result: ok. 33 passed; 0 failed; 0 ignored; …
+        /^test result: / { passed += $4; failed += $6; skipped += $8; next }
+        # pytest: ==== 2 failed, 81 passed, 3 skipped in 4.20s ====, or the same without a frame (-q)
+        / in [0-9.]+s( \([0-9:]+\))?( =+)?$/ {
+            gsub(/=|,/, "")
+            for (i = 1; i < NF; i++) {
+                if ($(i + 1) == "passed") passed += $i
+                if ($(i + 1) ~ /^(failed|errors?)$/) failed += $i
+                if ($(i + 1) ~ /^(skipped|xfailed)$/) skipped += $i
+            }
+            next
+        }
+        # ours: 12 passed, 0 failed, 1 skipped
+        /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ { passed += $1; failed += $3; skipped += $5 }
+        END { print passed + 0, failed + 0, skipped + 0 }
+    ' "$1"
+}
+
+# finish_steps: the closing line, and the exit code.
+finish_steps() {
+    [ ${#FAILED_STEPS[@]} = 0 ] || say "failed: ${FAILED_STEPS[*]} (logs in target/test-logs)"
+    say "took $((SECONDS / 60)) min $((SECONDS % 60)) s"
+    printf '%s passed, %s failed, %s skipped\n' "$PASSED" "$FAILED" "$SKIPPED"
+    [ "$FAILED" = 0 ]
+    exit
+}
