@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 /// The most of a peer's text that an error repeats, in bytes.
-const SHOWN_BYTES: usize = 4096;
+const SHOWN_BYTES: usize = 8192;
 
 /// Why a JSON value is no byte string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
