@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// The CID of the VM's host, `VMADDR_CID_HOST`.
 const HOST_CID: u32 = 2;
 
+/// Connections that wait in the kernel; the `vsock` crate asks for as many.
+const BACKLOG: i32 = 128;
+
 /// Which vsock peers are served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PeerRule {

@@ -24,6 +24,13 @@ pub(crate) fn listen_vsock(port: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(listener.into_raw_fd()) })
 }
 
+/// Lets at most `backlog` connections wait in the kernel; std asks for as many as there can be.
+pub(crate) fn set_backlog(listener: impl AsFd, backlog: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    checked(unsafe { libc::listen(listener.as_fd().as_raw_fd(), backlog) })?;
+    Ok(())
+}
+
 /// The family of a stream socket; `None` where `fd` is no stream socket of a family we serve.
 pub(crate) fn stream_family(fd: impl AsFd) -> Option<Family> {
     if option(&fd, libc::SO_TYPE).ok()? != libc::SOCK_STREAM {
