@@ -20,15 +20,15 @@ use_rust_web() {
     local debs
     use_rust_web_here && return 0
     have apt-get apt-cache dpkg-deb || return 1
-    if ! apt-cache show rust-web-src 2>/dev/null | grep -q .; then
+    if [ -z "$(apt-cache madison rust-web-src 2>/dev/null)" ]; then
         as_root apt-get update -qq >&2 || true
-        apt-cache show rust-web-src 2>/dev/null | grep -q . || return 1
+        [ -n "$(apt-cache madison rust-web-src 2>/dev/null)" ] || return 1
     fi
     say "fetching Debian's rustc-web with its sources of std (120 MB, once)"
     debs=$(mktemp -d "$CACHE/rust-web-XXXXXX")
     # shellcheck disable=SC2046 # one word a package
     # shellcheck disable=SC2016 # expanded by the bash that place_fixed runs
-    (cd "$debs" && apt-get download -qq $(rust_web_packages) >&2) &&
+    (cd "$debs" && apt-get -o APT::Sandbox::User=root download -qq $(rust_web_packages) >&2) &&
         place_fixed rust-web "$UNPACK_RUST_WEB" "$debs" || {
         rm -rf "$debs"
         return 1
@@ -46,6 +46,9 @@ rust_web_packages() {
 # shellcheck disable=SC2016 # expanded by the bash that place_fixed runs
 UNPACK_RUST_WEB='
     for deb in "$1"/*.deb; do dpkg-deb -x "$deb" "$2"; done
+    # 600 MB of the sources and manuals of the compiler itself that nothing here reads.
+    find "$2"/usr/src/rustc-* -mindepth 1 -maxdepth 1 ! -name library -exec rm -rf {} +
+    rm -rf "$2/usr/share"
     mkdir "$2/bin"
     for tool in rustc cargo; do
         printf "%s\n" "#!/bin/sh" "here=\$(dirname -- \"\$(dirname -- \"\$0\")\")" \
