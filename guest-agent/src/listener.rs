@@ -185,12 +185,16 @@ fn listen_unix(path: &Path) -> Result<Listener, ListenError> {
         Err(_) => {}
     }
     // Masked, not changed afterwards: nobody may slip in between.
-    let listener = file::with_umask(0o177, || UnixListener::bind(path)).map_err(failed)?;
-    Ok(Listener {
-        socket: listener.into(),
+    let socket = file::with_umask(0o177, || UnixListener::bind(path))
+        .map_err(failed)?
+        .into();
+    let listener = Listener {
+        socket,
         family: Family::Unix,
         path: Some(path.to_owned()),
-    })
+    };
+    socket::set_backlog(&listener.socket, BACKLOG).map_err(failed)?;
+    Ok(listener)
 }
 
 fn take_inherited(number: i32) -> Result<Source, ListenError> {
