@@ -10,6 +10,7 @@ use crate::sys::{file, inherited, socket, socket::Family};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -173,16 +174,20 @@ fn listen_unix(path: &Path) -> Result<Listener, ListenError> {
         path: path.to_owned(),
         error,
     };
-    match UnixStream::connect(path) {
-        Ok(_) => {
-            return Err(ListenError::InUse {
-                path: path.to_owned(),
-            });
+    // A connect to a file that is no socket is refused as well.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket {
+        match UnixStream::connect(path) {
+            Ok(_) => {
+                return Err(ListenError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(failed)?;
-        }
-        Err(_) => {}
     }
     // Masked, not changed afterwards: nobody may slip in between.
     let socket = file::with_umask(0o177, || UnixListener::bind(path))
@@ -229,6 +234,25 @@ mod tests {
         assert!(rule.serves(2) && rule.serves(1) && !rule.serves(3));
         rule.allow(None);
         assert!(rule.serves(3));
+    }
+
+    #[test]
+    fn file_in_the_sockets_place_is_left_as_it_is() {
+        let path = std::env::temp_dir().join(format!("smolvm-listener-{}", std::process::id()));
+        std::fs::write(&path, "content").unwrap();
+        assert!(matches!(listen_unix(&path), Err(ListenError::Unix { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"content");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn socket_of_a_dead_agent_is_replaced_and_one_in_use_is_not() {
+        let path = std::env::temp_dir().join(format!("smolvm-dead-{}", std::process::id()));
+        drop(UnixListener::bind(&path).unwrap());
+        let listener = listen_unix(&path).unwrap();
+        assert!(matches!(listen_unix(&path), Err(ListenError::InUse { .. })));
+        drop(listener);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -6,18 +6,33 @@ use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::text::shown;
 use std::io;
 
+/// Words of the GNU C library, which the agents of the field mostly had, where musl has others: for
+/// the errors that files and processes can give.
+const WORDS: [(i32, &str); 9] = [
+    (libc::EIO, "Input/output error"),
+    (libc::ENOMEM, "Cannot allocate memory"),
+    (libc::EXDEV, "Invalid cross-device link"),
+    (libc::EMFILE, "Too many open files"),
+    (libc::ENAMETOOLONG, "File name too long"),
+    (libc::ELOOP, "Too many levels of symbolic links"),
+    (libc::EOVERFLOW, "Value too large for defined data type"),
+    (libc::EOPNOTSUPP, "Operation not supported"),
+    (libc::EDQUOT, "Disk quota exceeded"),
+];
+
 /// An error without a path.
 pub(crate) fn sentence(error: &io::Error) -> String {
     let text = error.to_string();
-    match error.raw_os_error() {
-        Some(number) => {
-            let text = text
-                .strip_suffix(&format!(" (os error {number})"))
-                .unwrap_or(&text);
-            format!("[Errno {number}] {text}")
-        }
-        None => text,
-    }
+    let Some(number) = error.raw_os_error() else {
+        return text;
+    };
+    let words = match WORDS.iter().find(|(known, _)| *known == number) {
+        Some((_, words)) => words,
+        None => text
+            .strip_suffix(&format!(" (os error {number})"))
+            .unwrap_or(&text),
+    };
+    format!("[Errno {number}] {words}")
 }
 
 /// An error about `path`.
