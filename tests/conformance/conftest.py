@@ -4,7 +4,6 @@ import os
 import shlex
 import shutil
 import signal
-from pathlib import Path
 
 import agents
 import pytest
@@ -24,6 +23,8 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def kind(pytestconfig):
     program, wheel = pytestconfig.getoption("--agent"), pytestconfig.getoption("--oracle")
+    if pytestconfig.getoption("--vm-uds") and not program and not wheel:
+        pytest.skip("needs an agent on this machine; --vm-uds alone has the published host drive a VM's")
     if bool(program) == bool(wheel):
         raise pytest.UsageError("say either --agent PROGRAM or --oracle WHEEL")
     runner = tuple(shlex.split(pytestconfig.getoption("--runner")))
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(config, items):
             left_out.append(item)
             continue
         kept.append(item)
-        for name, applies in (("ours", oracle), ("native", emulated or oracle), ("root", os.geteuid() != 0)):
+        for name, applies in (("ours", oracle), ("native", emulated), ("root", os.geteuid() != 0)):
             if applies and (marker := item.get_closest_marker(name)):
                 item.add_marker(pytest.mark.skip(reason=f"{name}: {marker.args[0]}"))
                 break
@@ -136,12 +137,3 @@ def marks(tmp_path, kind):
     for number in told.pids:
         if runs(number):
             os.kill(number, signal.SIGKILL)
-
-
-@pytest.fixture
-def wheel(pytestconfig):
-    """The published wheel, or a skip that says how to get it."""
-    path = pytestconfig.getoption("--published-host") or pytestconfig.getoption("--oracle")
-    if not path:
-        pytest.skip("needs --published-host WHEEL, as scripts/conformance.sh gives it")
-    return Path(path)

@@ -179,7 +179,8 @@ def connect(path, patience, reset_is_close=False):
     """Connects to an agent's Unix socket."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(patience)
+        # A timeout of Python's own would make it non-blocking, and a full backlog an error at once.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(patience), 0))
         sock.connect(str(path))
     except OSError:
         sock.close()

@@ -1,0 +1,161 @@
+"""The published host, unchanged, drives the agent: over a CONNECT socket, over a socket pair, or in a booted VM.
+
+With `--vm-uds PATH`, the cases that need nothing of the guest's file system from outside run against that VM.
+"""
+
+import os
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import agents
+import published
+import pytest
+from processes import wait_until
+
+
+@pytest.fixture(scope="module")
+def host(pytestconfig):
+    path = pytestconfig.getoption("--published-host") or pytestconfig.getoption("--oracle")
+    if not path:
+        pytest.skip("needs --published-host WHEEL, as scripts/conformance.sh gives it")
+    return published.host(path)
+
+
+@pytest.fixture
+def channel(host, pytestconfig, request):
+    """The published VsockChannel to a VM where there is one, else to the shared agent through a CONNECT socket."""
+    if uds := pytestconfig.getoption("--vm-uds"):
+        yield host.VsockChannel.from_uds(uds)
+        return
+    agent = request.getfixturevalue("agent")
+    with tempfile.TemporaryDirectory(prefix="vsock-") as folder:
+        proxy = published.ConnectProxy(f"{folder}/uds", agent.path)
+        yield host.VsockChannel.from_uds(f"{folder}/uds")
+        proxy.close()
+    assert set(proxy.asked) <= {b"CONNECT 1024\n"}
+
+
+@pytest.fixture
+def guest_folder(channel):
+    """A folder in the guest, made and removed by way of the channel itself."""
+    made = channel.run("mktemp -d", shell="raw")
+    assert made.exit_code == 0, made
+    yield made.stdout.strip()
+    channel.run(f"rm -rf {made.stdout.strip()}", shell="raw")
+
+
+def test_host_finds_the_agent_ready(channel):
+    assert not channel.connected
+    channel.wait_ready(timeout=30)
+    assert channel.connected
+
+
+@pytest.mark.parametrize("shell", ["login", "raw"])
+def test_host_runs_a_command(channel, shell):
+    result = channel.run("echo out; echo err >&2; exit 3", shell=shell)
+    assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
+
+
+def test_host_sees_a_death_by_signal(channel):
+    assert channel.run("kill -9 $$").exit_code == -9
+
+
+def test_host_gets_large_output(channel):
+    result = channel.run("head -c 20000000 /dev/zero | tr '\\0' x", timeout=100)
+    assert result.exit_code == 0
+    assert result.stdout == "x" * 20_000_000
+
+
+def test_host_is_told_of_a_timeout(channel, host):
+    began = time.monotonic()
+    with pytest.raises(host.OperationTimeoutError):
+        channel.run("echo out; sleep 1000; true", timeout=1)
+    assert 0.9 < time.monotonic() - began < 8
+
+
+def test_host_is_told_that_a_command_cannot_start(channel, host):
+    with pytest.raises(host.SmolVMError, match=r"guest agent error during run: spawn failed: \[Errno 7\] Argument list too long"):
+        channel.run("echo " + "x" * 200_000)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 5_000_011])
+@pytest.mark.parametrize("mode", [0o600, 0o755])
+def test_host_sends_a_file_there_and_back(channel, guest_folder, tmp_path, size, mode):
+    content = os.urandom(size)
+    (tmp_path / "there").write_bytes(content)
+    (tmp_path / "there").chmod(mode)
+    channel.put_file(tmp_path / "there", f"{guest_folder}/file")
+    back = channel.get_file(f"{guest_folder}/file", tmp_path / "back")
+    assert back.read_bytes() == content
+    assert back.stat().st_mode & 0o7777 == mode
+
+
+def test_host_sends_a_file_into_a_folder_by_its_name(channel, guest_folder, tmp_path):
+    (tmp_path / "the name").write_bytes(b"content")
+    channel.put_file(tmp_path / "the name", guest_folder)
+    assert channel.run(f"ls -A {guest_folder}; cat {guest_folder}/*").stdout == "the name\ncontent"
+
+
+def test_host_sends_a_file_whose_name_is_no_utf8(channel, guest_folder, tmp_path):
+    local = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    local.write_bytes(b"content")
+    channel.put_file(local, guest_folder)
+    assert channel.run(f"ls {guest_folder} | od -An -tx1").stdout.split() == ["63", "61", "66", "e9", "0a"]
+
+
+def test_host_is_told_why_an_upload_failed(channel, host, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
+    with pytest.raises(host.SmolVMError, match=r"to guest '/no/such/x': cannot create file: \[Errno 2\] No such file or directory"):
+        channel.put_file(tmp_path / "file", "/no/such/x")
+
+
+def test_host_is_told_why_a_download_failed(channel, host, tmp_path):
+    for path, error in [
+        ("/no/such", r"\[Errno 2\] No such file or directory: '/no/such'"),
+        ("/", "not a regular file"),
+    ]:
+        with pytest.raises(host.SmolVMError, match=f"Failed to download guest file '{path}': {error}"):
+            channel.get_file(path, tmp_path / "back")
+
+
+def test_host_gets_a_file_of_the_kernels(channel, tmp_path):
+    assert channel.get_file("/proc/version", tmp_path / "version").read_text().startswith("Linux version ")
+
+
+def test_host_that_waits_for_a_guest_finds_it_when_it_comes(agent, host, tmp_path):
+    with tempfile.TemporaryDirectory(prefix="vsock-") as folder:
+        proxy = published.ConnectProxy(f"{folder}/uds", agent.path, refusals=3)
+        channel = host.VsockChannel.from_uds(f"{folder}/uds")
+        channel.wait_ready(timeout=30, interval=0.025)
+        proxy.close()
+    assert channel.connected
+    assert proxy.asked == [b"CONNECT 1024\n"] * 4
+
+
+@pytest.mark.ours("the published agent inherits no socket")
+def test_host_drives_an_agent_over_a_socket_pair(kind, host, tmp_path):
+    ended = []
+
+    def open_pair():
+        """In the place of the channel's way to open a connection: an agent for each, on an inherited socket."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = kind.command("--listen", f"fd:{theirs.fileno()}")
+            environment = agents.plain_environment(tmp_path)
+            process = agents.launch(command, env=environment, cwd=tmp_path, log=tmp_path / "log", pass_fds=[theirs.fileno()])
+        ended.append(process)
+        ours.settimeout(agents.PATIENCE_SECONDS * kind.slowness)
+        return ours
+
+    channel = host.VsockChannel.from_cid(3)
+    channel._open = open_pair
+    channel.wait_ready(timeout=30)
+    assert channel.run("echo out; exit 3").exit_code == 3
+    (tmp_path / "there").write_bytes(b"content")
+    channel.put_file(tmp_path / "there", str(tmp_path / "file"))
+    assert channel.get_file(str(tmp_path / "file"), tmp_path / "back").read_bytes() == b"content"
+    patience = agents.PATIENCE_SECONDS * kind.slowness
+    wait_until(lambda: all(each.poll() is not None for each in ended), patience, "each agent ends with its connection")
+    assert [each.returncode for each in ended] == [0, 0, 0, 0]
