@@ -1,3 +1,69 @@
-//! The command line.
+//! The command line: `smolctl VERB TARGET …`.
+//!
+//! Owns the way from arguments to an exit code. Arguments are read twice: as typed ([`arguments`]),
+//! then as meant, in the verb's own file. Standard output carries a verb's result alone; all else goes
+//! to standard error. What a program would want, too, is the library's.
 
-fn main() {}
+mod arguments;
+mod failure;
+mod get;
+mod image;
+mod interrupt;
+mod output;
+mod ping;
+mod put;
+mod run;
+mod version;
+mod vm;
+
+use arguments::{Arguments, Verb};
+use clap::Parser;
+use failure::Failure;
+use interrupt::Interrupt;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                failure::USAGE
+            } else {
+                0
+            });
+        }
+    };
+    let interrupt = match Interrupt::listen() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return end(&Failure::local(error)),
+    };
+    match perform(arguments.verb, &interrupt) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => end(&failure.seen_with(interrupt.signal())),
+    }
+}
+
+fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
+    let cancel = interrupt.cancel();
+    match verb {
+        Verb::Ping(arguments) => ping::ping(&arguments, cancel),
+        Verb::WaitReady(arguments) => ping::wait_ready(&arguments, cancel),
+        Verb::Run(arguments) => run::run(arguments, cancel),
+        Verb::Put(arguments) => put::put(&arguments, cancel),
+        Verb::Get(arguments) => get::get(&arguments, cancel),
+        Verb::Image(arguments) => image::image(arguments, cancel),
+        Verb::Vm(arguments) => vm::vm(arguments, cancel),
+        Verb::Version(arguments) => version::version(&arguments),
+    }
+}
+
+/// Says why, unless there is nothing to say, and gives the exit code.
+fn end(failure: &Failure) -> ExitCode {
+    if let Some(sentence) = failure.sentence() {
+        // A standard error that is gone is no reason to end in another way.
+        let _ = writeln!(std::io::stderr(), "smolctl: {sentence}");
+    }
+    ExitCode::from(failure.code())
+}

@@ -1,0 +1,277 @@
+//! Arguments as typed: names, help and shapes.
+//!
+//! Owns the table that clap makes its help and its usage errors from (exit code 2). What they mean is
+//! each verb's own business.
+
+use clap::{Args, Parser, Subcommand};
+use smolvm_host::arch::Arch;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const TARGET_HELP: &str = "\
+TARGET is a VM's name, cid:N, uds:PATH (a VMM's socket that wants CONNECT) or unix:PATH.
+
+Exit codes: the remote command's own, 128+N if signal N killed it, 124 if its time ran out, \
+125 if the agent or the way to it failed, 126 or 127 if the command could not be started, \
+130 after Ctrl-C, 2 for a wrong call, 1 for anything else that failed here.";
+
+/// Talks to guest agents, starts microVMs, builds their images.
+#[derive(Debug, Parser)]
+#[command(name = "smolctl", version, after_help = TARGET_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Ask whether an agent answers
+    Ping(PingArguments),
+    /// Wait until an agent answers
+    WaitReady(WaitReadyArguments),
+    /// Run a command in a guest
+    Run(RunArguments),
+    /// Copy a file into a guest
+    Put(PutArguments),
+    /// Copy a file out of a guest
+    Get(GetArguments),
+    /// Build images
+    Image(ImageArguments),
+    /// Start, list and stop VMs
+    Vm(VmArguments),
+    /// Show this program's version
+    Version(VersionArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// How long to wait in all
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitReadyArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// How long to wait in all
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// The command line, for the guest's shell
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "LINE",
+        allow_hyphen_values = true
+    )]
+    pub(crate) line: Option<OsString>,
+    /// Which shell: that of a login ($SHELL -lc), or raw (/bin/sh -c)
+    #[arg(long, default_value = "login", value_parser = ["login", "raw"])]
+    pub(crate) shell: String,
+    /// Have the agent kill the command after so long; 0 means never
+    #[arg(long, value_name = "SECONDS", value_parser = limit)]
+    pub(crate) timeout: Option<f64>,
+    /// Set a variable for the command (repeatable)
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
+    pub(crate) environment: Vec<OsString>,
+    /// Exact arguments (not yet: no agent takes them)
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// The file here; - is standard input
+    pub(crate) local: PathBuf,
+    /// The file or directory in the guest
+    pub(crate) remote: OsString,
+    /// Permission bits in octal; otherwise those of the file here (0600 from standard input)
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<u32>,
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// The file in the guest
+    pub(crate) remote: OsString,
+    /// The file or directory here; - is standard output
+    pub(crate) local: PathBuf,
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArguments {
+    #[command(subcommand)]
+    pub(crate) verb: ImageVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageVerb {
+    /// Build an image folder: kernel, initramfs, manifest
+    Build(ImageBuildArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageBuildArguments {
+    /// The guest's architecture: x86_64 or aarch64
+    #[arg(long)]
+    pub(crate) arch: Arch,
+    /// The kernel (a bzImage or an arm64 Image)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: PathBuf,
+    /// The kernel's modules (a lib/modules/VERSION folder)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) modules: PathBuf,
+    /// A static busybox
+    #[arg(long, value_name = "FILE")]
+    pub(crate) busybox: PathBuf,
+    /// The static guest agent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: PathBuf,
+    /// Another layout than the built-in one of the minimal image
+    #[arg(long, value_name = "FILE")]
+    pub(crate) layout: Option<PathBuf>,
+    /// The image folder; an older image there is replaced
+    #[arg(short = 'o', long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmArguments {
+    #[command(subcommand)]
+    pub(crate) verb: VmVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmVerb {
+    /// Boot an image and wait until its agent answers; prints the VM's name
+    Start(VmStartArguments),
+    /// Show the VMs of this user
+    List(VmListArguments),
+    /// Power a VM off and forget it
+    Stop(VmStopArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmStartArguments {
+    /// The image folder; otherwise images/minimal-ARCH in the cache folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) image: Option<PathBuf>,
+    /// The VM's name; otherwise the next free vmN
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub(crate) memory: u32,
+    /// Number of CPUs
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub(crate) cpus: u32,
+    /// Use KVM or fail
+    #[arg(long, conflicts_with = "tcg")]
+    pub(crate) kvm: bool,
+    /// Use emulation, even where KVM works
+    #[arg(long)]
+    pub(crate) tcg: bool,
+    /// Words to add to the kernel's command line
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub(crate) kernel_append: Option<String>,
+    /// How long the agent may take to answer
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// Print the VM as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmListArguments {
+    /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmStopArguments {
+    /// The VM's name
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VersionArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Seconds of a wait: more than 0, fractions allowed.
+fn seconds(text: &str) -> Result<f64, String> {
+    match limit(text)? {
+        0.0 => Err("must be more than 0".to_owned()),
+        seconds => Ok(seconds),
+    }
+}
+
+/// Seconds of a limit: 0 (none) or more, fractions allowed.
+fn limit(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds.abs()),
+        _ => Err("must be a number of seconds, such as 2 or 0.5".to_owned()),
+    }
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if digits && mode <= 0o7777 => Ok(mode),
+        _ => Err("must be permission bits in octal, such as 644".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn table_of_arguments_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        for text in ["", "-1", "nan", "inf", "1s", "1e999"] {
+            assert!(limit(text).is_err(), "{text}");
+        }
+        assert_eq!(limit("0"), Ok(0.0));
+        assert!(seconds("0").is_err() && seconds("-0").is_err());
+        assert_eq!(mode("0644"), Ok(0o644));
+        for text in ["", "8", "10000", "+644", "rw"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+}

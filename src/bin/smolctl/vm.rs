@@ -1,0 +1,162 @@
+//! `smolctl vm start`, `list` and `stop`.
+
+use crate::arguments::{VmArguments, VmStartArguments, VmVerb};
+use crate::failure::{Failure, LOCAL};
+use crate::output::print_line;
+use crate::ping::duration;
+use serde_json::{Value, json};
+use smolvm_host::arch::Arch;
+use smolvm_host::cancel::Cancel;
+use smolvm_host::places;
+use smolvm_host::target::VmName;
+use smolvm_host::vm::stop::Ending;
+use smolvm_host::vm::{
+    Acceleration, Accelerator, Progress, Registry, StartOptions, VmRecord, start, stop,
+};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+pub(crate) fn vm(arguments: VmArguments, cancel: &Cancel) -> Result<u8, Failure> {
+    match arguments.verb {
+        VmVerb::Start(arguments) => start_vm(arguments, cancel),
+        VmVerb::List(arguments) => list_vms(arguments.json),
+        VmVerb::Stop(arguments) => stop_vm(&arguments.name, cancel),
+    }
+}
+
+fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure> {
+    let name = arguments.name.as_deref().map(VmName::parse).transpose();
+    let options = StartOptions {
+        image: match arguments.image {
+            Some(image) => image,
+            None => default_image()?,
+        },
+        name: name.map_err(Failure::usage)?,
+        memory_mib: arguments.memory,
+        cpus: arguments.cpus,
+        acceleration: match (arguments.kvm, arguments.tcg) {
+            (true, _) => Acceleration::Only(Accelerator::Kvm),
+            (_, true) => Acceleration::Only(Accelerator::Tcg),
+            _ => Acceleration::Auto,
+        },
+        kernel_append: arguments.kernel_append,
+        ready_limit: duration(arguments.timeout),
+    };
+    let begin = Instant::now();
+    let registry = Registry::open().map_err(Failure::local)?;
+    let started = start(
+        &registry,
+        &options,
+        cancel,
+        &mut |progress| match progress {
+            Progress::Booting(accelerator, reason) => {
+                say(&format!("using {accelerator} ({reason})"))
+            }
+            Progress::KvmFailed(reason) => say(&format!("KVM failed: {reason}")),
+        },
+    )?;
+    let record = &started.record;
+    say(&format!(
+        "{} is ready after {:.1} s: agent {}, CID {}",
+        record.name,
+        begin.elapsed().as_secs_f64(),
+        started.pong.agent_version.escape_debug(),
+        record.cid
+    ));
+    if arguments.json {
+        print_line(&json_of(record).to_string())?;
+    } else {
+        print_line(&record.name)?;
+    }
+    Ok(0)
+}
+
+fn default_image() -> Result<PathBuf, Failure> {
+    let arch = Arch::of_this_host().ok_or_else(|| Failure::usage("name an image with --image"))?;
+    let cache = places::cache_dir().map_err(Failure::local)?;
+    let image = cache.join("images").join(format!("minimal-{arch}"));
+    if !image.exists() {
+        return Err(Failure::usage(format_args!(
+            "there is no image at {}; name one with --image, or build one with smolctl image build",
+            image.display()
+        )));
+    }
+    Ok(image)
+}
+
+fn list_vms(as_json: bool) -> Result<u8, Failure> {
+    let registry = Registry::open().map_err(Failure::local)?;
+    let mut code = 0;
+    let mut records = Vec::new();
+    for record in registry.list()? {
+        match record {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                code = LOCAL;
+                say(&error.to_string());
+            }
+        }
+    }
+    if as_json {
+        print_line(&Value::from_iter(records.iter().map(json_of)).to_string())?;
+        return Ok(code);
+    }
+    let row = |[name, status, arch, accelerator, cid, pid, image]: [&str; 7]| {
+        print_line(&format!(
+            "{name:<16} {status:<8} {arch:<8} {accelerator:<9} {cid:<5} {pid:<8} {image}"
+        ))
+    };
+    row(["NAME", "STATUS", "ARCH", "WITH", "CID", "PID", "IMAGE"])?;
+    for record in &records {
+        let accelerator = record
+            .accelerator
+            .map(|accelerator| accelerator.to_string());
+        let pid = record.qemu.map(|qemu| qemu.pid.to_string());
+        row([
+            &record.name,
+            &status_of(record),
+            record.arch.name(),
+            accelerator.as_deref().unwrap_or("-"),
+            &record.cid.to_string(),
+            pid.as_deref().unwrap_or("-"),
+            &record.image.display().to_string(),
+        ])?;
+    }
+    Ok(code)
+}
+
+fn stop_vm(name: &str, cancel: &Cancel) -> Result<u8, Failure> {
+    let name = VmName::parse(name).map_err(Failure::usage)?;
+    let registry = Registry::open().map_err(Failure::local)?;
+    say(match stop(&registry, &name, cancel)? {
+        Ending::PoweredOff => "powered off",
+        Ending::Killed => "did not power off by itself, so QEMU was ended",
+        Ending::AlreadyStopped => "had stopped already; what was left of it is removed",
+    });
+    Ok(0)
+}
+
+fn json_of(record: &VmRecord) -> Value {
+    json!({
+        "name": record.name,
+        "status": record.status(),
+        "arch": record.arch,
+        "accelerator": record.accelerator,
+        "cid": record.cid,
+        "target": record.address().map(|address| address.to_string()),
+        "pid": record.qemu.map(|qemu| qemu.pid),
+        "image": record.image.display().to_string(),
+    })
+}
+
+fn status_of(record: &VmRecord) -> String {
+    match json!(record.status()) {
+        Value::String(status) => status,
+        other => other.to_string(),
+    }
+}
+
+fn say(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "smolctl: {sentence}");
+}

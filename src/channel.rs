@@ -1,0 +1,124 @@
+//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`.
+//!
+//! Owns the calls and their errors; one connection a call, as the protocol wants. [`exchange`] holds
+//! what they share, [`run`], [`put`] and [`get`] one call each. Refuses to choose a target or to know
+//! how a guest was booted. Every call ends: by its deadline, by [`STALL_LIMIT`], or by the peer, and
+//! `run`, which may rightly be silent for days, also by its [`Cancel`].
+
+mod error;
+mod exchange;
+mod get;
+mod put;
+mod run;
+
+pub use error::ChannelError;
+pub use get::Fetched;
+pub use run::{Command, Outcome};
+
+use crate::cancel::Cancel;
+use crate::deadline::Deadline;
+use crate::transport::{Absence, Address};
+use exchange::Exchange;
+use smolvm_protocol::request::Request;
+use std::io;
+use std::time::Duration;
+
+/// How long a call keeps trying to connect while nobody listens, unless its deadline is earlier.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How long a file transfer may stand still.
+pub const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long an agent may take to answer one ping while it is waited for.
+const READY_PING_LIMIT: Duration = Duration::from_secs(5);
+
+/// An agent's answer to `ping`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// Version of the agent's program.
+    pub agent_version: String,
+    /// Version of the control protocol that it speaks.
+    pub protocol: u32,
+}
+
+/// The way to one agent. Calls from several threads at once are fine: each has its own connection.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    address: Address,
+    cancel: Cancel,
+}
+
+impl Channel {
+    /// A channel that only deadlines end.
+    ///
+    /// # Errors
+    /// Where the process has no descriptors left.
+    pub fn new(address: Address) -> io::Result<Self> {
+        Ok(Self::with_cancel(address, Cancel::new()?))
+    }
+
+    /// A channel whose calls also end when `cancel` says so.
+    #[must_use]
+    pub fn with_cancel(address: Address, cancel: Cancel) -> Self {
+        Self { address, cancel }
+    }
+
+    /// Where the agent is reached.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Asks whether an agent is there, within `timeout` in all.
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub fn ping(&self, timeout: Duration) -> Result<Pong, ChannelError> {
+        self.ping_by(Absence::IsAnError, Deadline::after(timeout))
+    }
+
+    /// Asks again and again until an agent answers, for `timeout` in all.
+    ///
+    /// # Errors
+    /// [`ChannelError`]: at once where the peer answers but is no agent.
+    pub fn wait_ready(&self, timeout: Duration) -> Result<Pong, ChannelError> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let attempt = deadline.or_earlier(Deadline::after(READY_PING_LIMIT));
+            match self.ping_by(Absence::MayEnd, attempt) {
+                Err(error) if error.may_pass() && !deadline.has_passed() => {
+                    crate::transport::pause(RETRY_INTERVAL, &self.cancel)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn ping_by(&self, absence: Absence, deadline: Deadline) -> Result<Pong, ChannelError> {
+        let mut exchange = self.begin(&Request::Ping, absence, deadline)?;
+        let answer = exchange.answer(deadline)?;
+        match (answer.op.as_deref(), answer.agent_version, answer.proto) {
+            (Some("pong"), Some(agent_version), Some(protocol)) => Ok(Pong {
+                agent_version,
+                protocol,
+            }),
+            _ => Err(ChannelError::not_an_agent("its answer to ping is no pong")),
+        }
+    }
+
+    /// Connects and sends a request.
+    fn begin(
+        &self,
+        request: &Request,
+        absence: Absence,
+        deadline: Deadline,
+    ) -> Result<Exchange, ChannelError> {
+        let connect_by = match absence {
+            Absence::IsAnError => deadline.or_earlier(Deadline::after(CONNECT_LIMIT)),
+            Absence::MayEnd => deadline,
+        };
+        let connection =
+            crate::transport::connect(&self.address, absence, connect_by, &self.cancel)?;
+        Exchange::begin(connection, request, deadline)
+    }
+}
+
+const RETRY_INTERVAL: Duration = Duration::from_millis(25);

@@ -1,0 +1,218 @@
+//! One request and its response on one connection.
+//!
+//! Owns the reading of frames: control frames are collected and parsed, all else is handed on as it
+//! arrives, so that memory stays bounded by one buffer and one control frame. Whoever gives up on an
+//! exchange calls [`Exchange::hang_up`].
+
+use super::ChannelError;
+use crate::deadline::Deadline;
+use crate::transport::{Connection, TransportError};
+use rustix::event::PollFlags;
+use smolvm_protocol::answer::Answer;
+use smolvm_protocol::decoder::{Decoder, Event};
+use smolvm_protocol::frame::{FrameType, MAX_CHUNK_BYTES, encode_frame};
+use smolvm_protocol::request::Request;
+use std::ops::Range;
+
+/// What the agent sent.
+pub(super) enum Message {
+    /// A control frame.
+    Control(Answer),
+    /// Some bytes of a frame of that type, to be had with [`Exchange::bytes`].
+    Bytes(FrameType, Range<usize>),
+    /// The end of a file.
+    EndOfFile,
+}
+
+/// One request and its response.
+pub(super) struct Exchange {
+    connection: Connection,
+    decoder: Decoder,
+    buffer: Vec<u8>,
+    unread: Range<usize>,
+    frame_type: FrameType,
+    control: Vec<u8>,
+}
+
+impl Exchange {
+    /// Sends the request's frame.
+    ///
+    /// # Errors
+    /// [`ChannelError`]. An agent that closes while it is being told may have answered before.
+    pub(super) fn begin(
+        connection: Connection,
+        request: &Request,
+        deadline: Deadline,
+    ) -> Result<Self, ChannelError> {
+        let mut exchange = Self {
+            connection,
+            decoder: Decoder::new(),
+            buffer: vec![0; MAX_CHUNK_BYTES],
+            unread: 0..0,
+            frame_type: FrameType::JSON,
+            control: Vec::new(),
+        };
+        let json = request.to_json();
+        if json.len() > smolvm_protocol::frame::MAX_FRAME_BYTES as usize {
+            return Err(ChannelError::Refused {
+                sentence: "the request is longer than the 16 MiB that a frame can have".to_owned(),
+            });
+        }
+        let frame = encode_frame(FrameType::JSON, json.as_bytes());
+        match exchange.send(&frame, deadline)? {
+            None => Ok(exchange),
+            Some(Message::Control(answer)) => Err(super::exchange::refusal(answer)),
+            Some(_) => Err(ChannelError::not_an_agent(
+                "it answered before it was asked",
+            )),
+        }
+    }
+
+    /// Sends bytes, and watches for an answer meanwhile: an agent that refuses early is heard at once,
+    /// and two ends that both only write cannot block each other.
+    pub(super) fn send(
+        &mut self,
+        mut bytes: &[u8],
+        deadline: Deadline,
+    ) -> Result<Option<Message>, ChannelError> {
+        while !bytes.is_empty() {
+            let ready = self
+                .connection
+                .wait(PollFlags::IN | PollFlags::OUT, deadline)?;
+            if ready.contains(PollFlags::IN) {
+                let is_at_end = self.fill()? == Some(0);
+                if let Some(message) = self.parse()? {
+                    return Ok(Some(message));
+                }
+                if is_at_end {
+                    return Err(ChannelError::ClosedEarly);
+                }
+            }
+            match self.connection.try_write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) => return self.answer_before_the_end(error, deadline).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next message from the agent.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::ClosedEarly`] at the end of the stream.
+    pub(super) fn next(&mut self, deadline: Deadline) -> Result<Message, ChannelError> {
+        loop {
+            if let Some(message) = self.parse()? {
+                return Ok(message);
+            }
+            self.connection.wait(PollFlags::IN, deadline)?;
+            if self.fill()? == Some(0) {
+                return Err(ChannelError::ClosedEarly);
+            }
+        }
+    }
+
+    /// The next message where it must be a control frame that serves the request.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::Refused`] and [`ChannelError::SpawnFailed`] where the agent
+    /// says so.
+    pub(super) fn answer(&mut self, deadline: Deadline) -> Result<Answer, ChannelError> {
+        match self.next(deadline)? {
+            Message::Control(answer) if answer.ok => Ok(answer),
+            Message::Control(answer) => Err(refusal(answer)),
+            Message::Bytes(frame_type, _) => Err(unexpected(frame_type)),
+            Message::EndOfFile => Err(unexpected(FrameType::EOF)),
+        }
+    }
+
+    /// The bytes of a message, until the next call.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.buffer[range]
+    }
+
+    /// Gives up on the request, so that the agent hears of it.
+    pub(super) fn hang_up(self) {
+        self.connection.hang_up();
+    }
+
+    /// A write failed: what the agent said before it closed counts for more.
+    fn answer_before_the_end(
+        &mut self,
+        error: TransportError,
+        deadline: Deadline,
+    ) -> Result<Message, ChannelError> {
+        match self.next(deadline) {
+            Ok(message) => Ok(message),
+            Err(ChannelError::NotAnAgent { reason }) => Err(ChannelError::NotAnAgent { reason }),
+            Err(_) => Err(error.into()),
+        }
+    }
+
+    fn fill(&mut self) -> Result<Option<usize>, ChannelError> {
+        if !self.unread.is_empty() {
+            return Ok(None);
+        }
+        let count = self.connection.try_read(&mut self.buffer)?;
+        self.unread = 0..count.unwrap_or(0);
+        Ok(count)
+    }
+
+    /// Makes a message of the unread bytes; `None` once more are needed.
+    fn parse(&mut self) -> Result<Option<Message>, ChannelError> {
+        loop {
+            let mut input = &self.buffer[self.unread.clone()];
+            let event = self.decoder.next(&mut input)?;
+            let rest = self.unread.end - input.len();
+            let message = match event {
+                None => {
+                    self.unread = rest..self.unread.end;
+                    return Ok(None);
+                }
+                Some(Event::Header(header)) => {
+                    if !(1..=5).contains(&header.frame_type.0) {
+                        return Err(unexpected(header.frame_type));
+                    }
+                    self.frame_type = header.frame_type;
+                    self.control.clear();
+                    None
+                }
+                Some(Event::Payload(bytes)) if self.frame_type == FrameType::JSON => {
+                    self.control.extend_from_slice(bytes);
+                    None
+                }
+                Some(Event::Payload(bytes)) => {
+                    let range = rest - bytes.len()..rest;
+                    Some(Message::Bytes(self.frame_type, range))
+                }
+                Some(Event::End) if self.frame_type == FrameType::JSON => {
+                    Some(Message::Control(Answer::parse(&self.control)?))
+                }
+                Some(Event::End) if self.frame_type == FrameType::EOF => Some(Message::EndOfFile),
+                Some(Event::End) => None,
+            };
+            self.unread = rest..self.unread.end;
+            if message.is_some() {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+/// A frame that the protocol does not have in this place.
+pub(super) fn unexpected(frame_type: FrameType) -> ChannelError {
+    ChannelError::not_an_agent(format!("it sent a frame of type {frame_type}"))
+}
+
+/// The error that an agent's refusal is; the number in `spawn failed: [Errno N] …` is told apart.
+pub(super) fn refusal(answer: Answer) -> ChannelError {
+    let sentence = answer.error.unwrap_or_else(|| "no reason given".to_owned());
+    let Some(reason) = sentence.strip_prefix("spawn failed: ") else {
+        return ChannelError::Refused { sentence };
+    };
+    let errno = reason
+        .strip_prefix("[Errno ")
+        .and_then(|rest| rest.split_once(']'))
+        .and_then(|(number, _)| number.parse().ok());
+    ChannelError::SpawnFailed { sentence, errno }
+}

@@ -1,0 +1,140 @@
+//! `get_file`: a file out of the guest.
+//!
+//! Owns the way from a path in the guest to a writer, or to a file that appears whole under its name
+//! or not at all.
+
+use super::exchange::{Exchange, Message, unexpected};
+use super::put::stalled;
+use super::{Channel, ChannelError, STALL_LIMIT};
+use crate::deadline::Deadline;
+use crate::transport::Absence;
+use smolvm_protocol::frame::FrameType;
+use smolvm_protocol::request::{GetFileRequest, Request};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// The permission bits that a fetched file takes over. Those that would lend a user's or group's
+/// rights to whoever runs it are dropped: the guest is not trusted with them here.
+const KEPT_MODE: u32 = 0o777;
+
+/// What was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The file's permission bits in the guest.
+    pub mode: u32,
+    /// Bytes received.
+    pub bytes: u64,
+}
+
+impl Channel {
+    /// Fetches the file `path`, which need not be UTF-8, into a writer.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; the writer may then have a part of the file. The time that the writer takes
+    /// is not cut short.
+    pub fn get_file(
+        &self,
+        path: &[u8],
+        sink: &mut dyn Write,
+        deadline: Deadline,
+    ) -> Result<Fetched, ChannelError> {
+        let request = Request::GetFile(GetFileRequest {
+            path: path.to_owned(),
+        });
+        let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
+        let outcome = download(&mut exchange, sink, deadline);
+        match outcome {
+            Err(_) if self.cancel.is_cancelled() => {
+                exchange.hang_up();
+                Err(ChannelError::Cancelled)
+            }
+            Ok(_) | Err(ChannelError::Refused { .. }) => outcome,
+            Err(_) => {
+                exchange.hang_up();
+                outcome
+            }
+        }
+    }
+
+    /// Fetches the file `path` to `local`, which is replaced once all of it is there. Where `local` is a
+    /// link, what it points at is replaced; a device or pipe is written to.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; `local` is then as it was.
+    pub fn get_file_to(
+        &self,
+        path: &[u8],
+        local: &Path,
+        deadline: Deadline,
+    ) -> Result<Fetched, ChannelError> {
+        let write_error = |source: io::Error| ChannelError::Write {
+            what: local.display().to_string(),
+            source,
+        };
+        if let Ok(metadata) = local.metadata() {
+            if !metadata.is_file() {
+                let mut sink = File::options()
+                    .write(true)
+                    .open(local)
+                    .map_err(write_error)?;
+                return self.get_file(path, &mut sink, deadline);
+            }
+        }
+        let local = &fs::canonicalize(local).unwrap_or_else(|_| local.to_owned());
+        let folder = match local.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut staged = tempfile::Builder::new()
+            .prefix(".smolvm-get-")
+            .tempfile_in(folder)
+            .map_err(write_error)?;
+        let fetched = self.get_file(path, staged.as_file_mut(), deadline)?;
+        let permissions = Permissions::from_mode(fetched.mode & KEPT_MODE);
+        staged
+            .as_file()
+            .set_permissions(permissions)
+            .and_then(|()| staged.persist(local).map_err(|error| error.error))
+            .map_err(write_error)?;
+        Ok(fetched)
+    }
+}
+
+fn download(
+    exchange: &mut Exchange,
+    sink: &mut dyn Write,
+    deadline: Deadline,
+) -> Result<Fetched, ChannelError> {
+    let limit = || deadline.or_earlier(Deadline::after(STALL_LIMIT));
+    let write_error = |source| ChannelError::Write {
+        what: "the fetched file".to_owned(),
+        source,
+    };
+    let header = exchange
+        .answer(limit())
+        .map_err(|error| stalled(error, deadline))?;
+    let (Some(mode), Some(_)) = (header.mode, header.size) else {
+        return Err(ChannelError::not_an_agent(
+            "its answer to get_file is no file's header",
+        ));
+    };
+    let mut bytes = 0;
+    loop {
+        let message = exchange
+            .next(limit())
+            .map_err(|error| stalled(error, deadline))?;
+        match message {
+            Message::Bytes(FrameType::DATA, range) => {
+                bytes += range.len() as u64;
+                sink.write_all(exchange.bytes(range)).map_err(write_error)?;
+            }
+            Message::EndOfFile => break,
+            Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
+            Message::Control(_) => return Err(unexpected(FrameType::JSON)),
+        }
+    }
+    sink.flush().map_err(write_error)?;
+    Ok(Fetched { mode, bytes })
+}

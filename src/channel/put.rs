@@ -1,0 +1,127 @@
+//! `put_file`: a file into the guest.
+//!
+//! Owns the way from a reader of known size to the agent's answer. A refusal that comes while bytes
+//! are still being sent is reported at once.
+
+use super::exchange::{Exchange, Message, refusal, unexpected};
+use super::{Channel, ChannelError, STALL_LIMIT};
+use crate::deadline::Deadline;
+use crate::transport::Absence;
+use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
+use smolvm_protocol::request::{Destination, PutFileRequest, Request};
+use std::io::{self, Read};
+
+impl Channel {
+    /// Stores `size` bytes of `source` in the guest. What `source` has beyond them is not read.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; the target in the guest is then as it was. [`ChannelError::Read`] where
+    /// `source` fails or ends early. The time that `source` takes is not cut short.
+    pub fn put_file(
+        &self,
+        source: &mut dyn Read,
+        size: u64,
+        destination: Destination,
+        deadline: Deadline,
+    ) -> Result<(), ChannelError> {
+        let request = Request::PutFile(PutFileRequest {
+            size,
+            destination: Ok(destination),
+        });
+        let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
+        let outcome = upload(&mut exchange, source, size, deadline);
+        match outcome {
+            Ok(()) | Err(ChannelError::Refused { .. }) => {}
+            Err(_) => exchange.hang_up(),
+        }
+        outcome
+    }
+}
+
+fn upload(
+    exchange: &mut Exchange,
+    source: &mut dyn Read,
+    size: u64,
+    deadline: Deadline,
+) -> Result<(), ChannelError> {
+    let mut frame = vec![0; HEADER_BYTES + MAX_CHUNK_BYTES];
+    let mut remaining = size;
+    while remaining > 0 {
+        let wanted = usize::try_from(remaining).unwrap_or(MAX_CHUNK_BYTES);
+        let end = HEADER_BYTES + wanted.min(MAX_CHUNK_BYTES);
+        let count = read_some(source, &mut frame[HEADER_BYTES..end])?;
+        frame[..HEADER_BYTES].copy_from_slice(&FrameHeader::new(FrameType::DATA, count).encode());
+        if let Some(message) = send(exchange, &frame[..HEADER_BYTES + count], deadline)? {
+            return Err(early(message));
+        }
+        remaining -= count as u64;
+    }
+    // The answer comes as soon as the bytes are in, so it may overtake the end of the file.
+    let end_of_file = encode_frame(FrameType::EOF, b"");
+    if let Some(message) = send(exchange, &end_of_file, deadline)? {
+        return stored(message);
+    }
+    let limit = deadline.or_earlier(Deadline::after(STALL_LIMIT));
+    let message = exchange
+        .next(limit)
+        .map_err(|error| stalled(error, deadline))?;
+    stored(message)
+}
+
+fn send(
+    exchange: &mut Exchange,
+    bytes: &[u8],
+    deadline: Deadline,
+) -> Result<Option<Message>, ChannelError> {
+    let limit = deadline.or_earlier(Deadline::after(STALL_LIMIT));
+    exchange
+        .send(bytes, limit)
+        .map_err(|error| stalled(error, deadline))
+}
+
+/// A time-out before the call's own deadline is a stall.
+pub(super) fn stalled(error: ChannelError, deadline: Deadline) -> ChannelError {
+    match error {
+        ChannelError::TimedOut if !deadline.has_passed() => ChannelError::Stalled,
+        error => error,
+    }
+}
+
+fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, ChannelError> {
+    let read_error = |source| ChannelError::Read {
+        what: "the file to send".to_owned(),
+        source,
+    };
+    loop {
+        match source.read(buffer) {
+            Ok(0) => {
+                let short = "it became shorter while it was sent";
+                return Err(read_error(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    short,
+                )));
+            }
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read_error(error)),
+        }
+    }
+}
+
+fn early(message: Message) -> ChannelError {
+    match message {
+        Message::Control(answer) if answer.ok => {
+            ChannelError::not_an_agent("it confirmed a file before it had all of it")
+        }
+        Message::Control(answer) => refusal(answer),
+        Message::Bytes(frame_type, _) => unexpected(frame_type),
+        Message::EndOfFile => unexpected(FrameType::EOF),
+    }
+}
+
+fn stored(message: Message) -> Result<(), ChannelError> {
+    match message {
+        Message::Control(answer) if answer.ok => Ok(()),
+        other => Err(early(other)),
+    }
+}

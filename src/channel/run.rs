@@ -1,0 +1,102 @@
+//! `run`: a command in the guest, its output streamed.
+//!
+//! Owns the way from a [`Command`] to its [`Outcome`]. Each piece of output goes to its sink as it
+//! comes and is flushed. Whatever makes this side give up (deadline, cancel, a sink that fails)
+//! hangs up, so that the agent ends the command.
+
+use super::exchange::{Exchange, Message, unexpected};
+use super::{Channel, ChannelError};
+use crate::deadline::Deadline;
+use crate::transport::Absence;
+use smolvm_protocol::answer::Answer;
+use smolvm_protocol::frame::FrameType;
+use smolvm_protocol::request::{Request, RunRequest};
+use std::io::Write;
+use std::time::Duration;
+
+/// A command to run.
+#[derive(Clone, Debug, Default)]
+pub struct Command {
+    /// The command line, its shell, its variables, and the time limit that the agent keeps.
+    pub request: RunRequest,
+    /// How long this side waits for the end in all; `None` waits for ever. The time that a sink
+    /// takes counts, but is not cut short.
+    pub deadline: Option<Duration>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(i32),
+    /// The agent killed it at its time limit, in seconds.
+    TimedOut(f64),
+}
+
+impl Channel {
+    /// Runs a command and hands its output on as it comes.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::Write`] where a sink fails.
+    pub fn run(
+        &self,
+        command: &Command,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<Outcome, ChannelError> {
+        let deadline = Deadline::after_optional(command.deadline);
+        let request = Request::Run(command.request.clone());
+        let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
+        let outcome = stream(&mut exchange, stdout, stderr, deadline);
+        match outcome {
+            Err(_) if self.cancel.is_cancelled() => {
+                exchange.hang_up();
+                Err(ChannelError::Cancelled)
+            }
+            Err(ChannelError::TimedOut | ChannelError::Write { .. }) => {
+                exchange.hang_up();
+                outcome
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+fn stream(
+    exchange: &mut Exchange,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+    deadline: Deadline,
+) -> Result<Outcome, ChannelError> {
+    loop {
+        let (name, sink, bytes): (_, &mut dyn Write, _) = match exchange.next(deadline)? {
+            Message::Control(answer) => return outcome_of(answer),
+            Message::Bytes(FrameType::STDOUT, bytes) => ("standard output", &mut *stdout, bytes),
+            Message::Bytes(FrameType::STDERR, bytes) => ("standard error", &mut *stderr, bytes),
+            Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
+            Message::EndOfFile => return Err(unexpected(FrameType::EOF)),
+        };
+        sink.write_all(exchange.bytes(bytes))
+            .and_then(|()| sink.flush())
+            .map_err(|source| ChannelError::Write {
+                what: name.to_owned(),
+                source,
+            })?;
+    }
+}
+
+fn outcome_of(answer: Answer) -> Result<Outcome, ChannelError> {
+    if !answer.ok {
+        return Err(super::exchange::refusal(answer));
+    }
+    match (answer.op.as_deref(), answer.exit_code, answer.timeout) {
+        (Some("exit"), Some(code), _) if code < 0 => Ok(Outcome::Killed(code.saturating_neg())),
+        (Some("exit"), Some(code), _) => Ok(Outcome::Exited(code)),
+        (Some("timeout"), _, Some(seconds)) => Ok(Outcome::TimedOut(seconds)),
+        _ => Err(ChannelError::not_an_agent(
+            "its answer to run is neither an exit nor a time-out",
+        )),
+    }
+}

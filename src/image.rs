@@ -1,0 +1,23 @@
+//! What a guest boots: a folder with a kernel, an initramfs and a manifest.
+//!
+//! Owns the way from inputs to that folder: [`layout`] says what the root holds, [`elf`], [`kernel`]
+//! and [`modules`] look at the inputs, [`root`] makes the list of entries, [`archive`] writes it,
+//! [`manifest`] describes the result, [`folder`] puts it in place, [`build`] ties them together.
+//! Refuses the clock, the user, the umask and the folder it runs in: an image is a pure function of
+//! its inputs' bytes.
+
+pub mod archive;
+pub mod build;
+pub mod elf;
+pub mod folder;
+pub mod kernel;
+pub mod layout;
+pub mod manifest;
+pub mod modules;
+pub mod root;
+
+mod error;
+
+pub use build::{Inputs, build};
+pub use error::ImageError;
+pub use manifest::{Image, Manifest};

@@ -1,0 +1,130 @@
+//! A root as a compressed cpio archive, as the kernel unpacks it at boot.
+//!
+//! Owns the archive's order, inode numbers, owners and times, all of which follow from the list of
+//! entries alone; the compressed form carries neither a name nor a time.
+
+use super::ImageError;
+use super::root::{Content, Root, RootEntry};
+use flate2::{Compression, GzBuilder};
+use std::io::{self, Write};
+
+const KIND_DIRECTORY: u32 = 0o040_000;
+const KIND_DEVICE: u32 = 0o020_000;
+const KIND_FILE: u32 = 0o100_000;
+const KIND_LINK: u32 = 0o120_000;
+
+/// The root as `newc` cpio (Documentation/driver-api/early-userspace/buffer-format.rst), gzipped.
+///
+/// # Errors
+/// [`ImageError::Layout`] where a file is larger than the 4 GiB that the format can say.
+pub fn initramfs(root: &Root<'_>) -> Result<Vec<u8>, ImageError> {
+    write_archive(root)
+        .and_then(|archive| compress(&archive))
+        .map_err(|error| ImageError::Layout {
+            line: 0,
+            reason: format!("does not fit into a cpio archive: {error}"),
+        })
+}
+
+fn write_archive(root: &Root<'_>) -> io::Result<Vec<u8>> {
+    let mut archive = Vec::new();
+    for (inode, (path, entry)) in (1..).zip(root) {
+        archive = write_entry(archive, inode, path, entry)?;
+    }
+    cpio::newc::trailer(archive)
+}
+
+fn write_entry(
+    archive: Vec<u8>,
+    inode: u32,
+    path: &str,
+    entry: &RootEntry<'_>,
+) -> io::Result<Vec<u8>> {
+    let (kind, bytes): (u32, &[u8]) = match &entry.content {
+        Content::Directory => (KIND_DIRECTORY, b""),
+        Content::Device { .. } => (KIND_DEVICE, b""),
+        Content::Link(target) => (KIND_LINK, target.as_bytes()),
+        Content::File(bytes) => (KIND_FILE, bytes),
+    };
+    let mut builder = cpio::newc::Builder::new(path.trim_start_matches('/'))
+        .ino(inode)
+        .mode(kind | entry.mode)
+        .nlink(if kind == KIND_DIRECTORY { 2 } else { 1 });
+    if let Content::Device { major, minor } = entry.content {
+        builder = builder.rdev_major(major).rdev_minor(minor);
+    }
+    let length = u32::try_from(bytes.len())
+        .map_err(|_| io::Error::other(format!("{path} is larger than 4 GiB")))?;
+    let mut writer = builder.write(archive, length);
+    writer.write_all(bytes)?;
+    writer.finish()
+}
+
+fn compress(archive: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(Vec::new(), Compression::best());
+    encoder.write_all(archive)?;
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn entry(mode: u32, content: Content<'static>) -> RootEntry<'static> {
+        RootEntry { mode, content }
+    }
+
+    #[test]
+    fn archive_has_every_entry_in_order_with_fixed_owner_and_time() {
+        let root = Root::from([
+            (
+                "/d/f".into(),
+                entry(0o755, Content::File(b"abc"[..].into())),
+            ),
+            ("/d".into(), entry(0o1777, Content::Directory)),
+            ("/d/l".into(), entry(0o777, Content::Link("f".into()))),
+            (
+                "/d/c".into(),
+                entry(0o600, Content::Device { major: 5, minor: 1 }),
+            ),
+        ]);
+        let mut archive = Vec::new();
+        flate2::read::GzDecoder::new(initramfs(&root).unwrap().as_slice())
+            .read_to_end(&mut archive)
+            .unwrap();
+        let mut rest = archive.as_slice();
+        let mut seen = Vec::new();
+        loop {
+            let mut reader = cpio::newc::Reader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let mut content = String::new();
+            let shown = reader.entry().clone();
+            reader.read_to_string(&mut content).unwrap();
+            assert_eq!((shown.uid(), shown.gid(), shown.mtime()), (0, 0, 0));
+            seen.push(format!(
+                "{} {} {:o} {}:{} {content}",
+                shown.ino(),
+                shown.name(),
+                shown.mode(),
+                shown.rdev_major(),
+                shown.rdev_minor()
+            ));
+            rest = reader.finish().unwrap();
+        }
+        assert_eq!(
+            seen,
+            [
+                "1 d 41777 0:0 ",
+                "2 d/c 20600 5:1 ",
+                "3 d/f 100755 0:0 abc",
+                "4 d/l 120777 0:0 f"
+            ]
+        );
+    }
+}

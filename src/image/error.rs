@@ -1,0 +1,114 @@
+//! Why an image cannot be made or used: one sentence each, with what to do.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why an image cannot be made or used.
+#[derive(Debug)]
+pub enum ImageError {
+    /// A file or folder cannot be read.
+    Read {
+        /// What it is for, as a noun.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file or folder cannot be written.
+    Write {
+        /// Where it should go.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A line of the layout says nothing that can be done.
+    Layout {
+        /// The line's number from 1; 0 where it is about the whole.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An input is not what it has to be.
+    Unsuitable {
+        /// What it is for, as a noun.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong, as the end of a sentence that begins with the input.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A module that the layout needs is missing.
+    ModuleMissing {
+        /// Its name.
+        module: String,
+        /// The folder that was searched.
+        folder: PathBuf,
+    },
+    /// The output folder holds something else than an image of ours.
+    NotAnImage {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An image folder does not match its manifest.
+    Mismatch {
+        /// The image folder.
+        path: PathBuf,
+        /// What does not match.
+        reason: String,
+    },
+    /// The caller gave up.
+    Cancelled,
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { what, path, .. } => {
+                write!(formatter, "cannot read the {what} {}", path.display())
+            }
+            Self::Write { path, .. } => write!(formatter, "cannot write {}", path.display()),
+            Self::Layout { line: 0, reason } => write!(formatter, "layout: {reason}"),
+            Self::Layout { line, reason } => write!(formatter, "layout, line {line}: {reason}"),
+            Self::Unsuitable {
+                what,
+                path,
+                reason,
+                remedy,
+            } => write!(
+                formatter,
+                "the {what} {} {reason}; {remedy}",
+                path.display()
+            ),
+            Self::ModuleMissing { module, folder } => write!(
+                formatter,
+                "{} has no {module}, neither as a module nor built in; take a kernel with virtio \
+                 vsock (CONFIG_VIRTIO_VSOCKETS), e.g. scripts/fetch-kernel.sh ARCH 6.1",
+                folder.display()
+            ),
+            Self::NotAnImage { path } => write!(
+                formatter,
+                "{} is there already and is no image of ours; name another folder or remove it",
+                path.display()
+            ),
+            Self::Mismatch { path, reason } => write!(
+                formatter,
+                "{} is no usable image: {reason}; build it again with smolctl image build",
+                path.display()
+            ),
+            Self::Cancelled => formatter.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for ImageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! An image folder appears whole, or not at all.
+//!
+//! Owns the temporary folder beside the target and the rename into place. Refuses to touch a folder
+//! that is no image of ours. Dropped before [`StagedFolder::commit`], it leaves nothing behind.
+
+use super::ImageError;
+use super::manifest::Manifest;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A folder that is being written beside its target.
+#[derive(Debug)]
+pub struct StagedFolder {
+    target: PathBuf,
+    staging: TempDir,
+}
+
+impl StagedFolder {
+    /// Begins a folder that will stand at `target`; the folder above it is made where it is missing.
+    ///
+    /// # Errors
+    /// [`ImageError::NotAnImage`] where something else stands there, [`ImageError::Write`].
+    pub fn begin(target: &Path) -> Result<Self, ImageError> {
+        let target = std::path::absolute(target).map_err(write_error(target))?;
+        let (Some(parent), Some(_)) = (target.parent(), target.file_name()) else {
+            return Err(ImageError::NotAnImage { path: target });
+        };
+        check_replaceable(&target)?;
+        fs::create_dir_all(parent).map_err(write_error(parent))?;
+        let staging = tempfile::Builder::new()
+            .prefix(".smolvm-image-")
+            .tempdir_in(parent)
+            .map_err(write_error(parent))?;
+        Ok(Self { target, staging })
+    }
+
+    /// Writes a file of the folder, readable by all whatever the umask says.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
+        let write = || {
+            let mut file = File::create_new(self.staging.path().join(name))?;
+            file.write_all(bytes)?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.sync_all()
+        };
+        write().map_err(write_error(&self.target.join(name)))
+    }
+
+    /// Puts the folder in place of its target; an older image there is removed.
+    ///
+    /// # Errors
+    /// [`ImageError::NotAnImage`] where something else has come to stand there, [`ImageError::Write`].
+    pub fn commit(self) -> Result<(), ImageError> {
+        let staging = self.staging.path();
+        let commit = || {
+            fs::set_permissions(staging, Permissions::from_mode(0o755))?;
+            match renameat_with(CWD, staging, CWD, &self.target, RenameFlags::NOREPLACE) {
+                Ok(()) => Ok(()),
+                Err(Errno::INVAL) if !self.target.exists() => fs::rename(staging, &self.target),
+                Err(Errno::EXIST | Errno::INVAL) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(errno) => Err(errno.into()),
+            }
+        };
+        match commit() {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.replace(),
+            Err(error) => Err(write_error(&self.target)(error)),
+        }
+    }
+
+    /// Swaps the folder with the older image, which then goes with the temporary folder's drop.
+    fn replace(self) -> Result<(), ImageError> {
+        check_replaceable(&self.target)?;
+        let staging = self.staging.path();
+        match renameat_with(CWD, staging, CWD, &self.target, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(()),
+            Err(Errno::INVAL | Errno::NOSYS) => self.replace_in_two_steps(),
+            Err(errno) => Err(write_error(&self.target)(errno.into())),
+        }
+    }
+
+    /// For file systems that cannot swap: for a moment nothing stands at the target.
+    fn replace_in_two_steps(self) -> Result<(), ImageError> {
+        let parent = self.target.parent().unwrap_or(Path::new("/"));
+        let aside = tempfile::Builder::new()
+            .prefix(".smolvm-image-")
+            .tempdir_in(parent)
+            .map_err(write_error(parent))?;
+        let old = aside.path().join("old");
+        fs::rename(&self.target, &old)
+            .and_then(|()| fs::rename(self.staging.path(), &self.target))
+            .map_err(|error| {
+                let _ = fs::rename(&old, &self.target);
+                write_error(&self.target)(error)
+            })
+    }
+}
+
+/// Nothing, an empty folder, or an image of ours may be replaced.
+fn check_replaceable(target: &Path) -> Result<(), ImageError> {
+    let not_ours = || ImageError::NotAnImage {
+        path: target.to_owned(),
+    };
+    let metadata = match fs::symlink_metadata(target) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(write_error(target)(error)),
+    };
+    if !metadata.is_dir() {
+        return Err(not_ours());
+    }
+    let is_empty = fs::read_dir(target)
+        .map_err(write_error(target))?
+        .next()
+        .is_none();
+    if is_empty || Manifest::read(target).is_ok() {
+        return Ok(());
+    }
+    Err(not_ours())
+}
+
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
+    let path = path.to_owned();
+    move |source| ImageError::Write { path, source }
+}

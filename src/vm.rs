@@ -1,0 +1,27 @@
+//! A VM's life on this host: QEMU, the vsock device, and what is known of both.
+//!
+//! Owns one directory per VM ([`registry`]), QEMU's arguments ([`qemu`]), the choice between KVM and
+//! emulation ([`accelerator`]), and the way up ([`start`]) and down ([`stop`]). Refuses to know the
+//! control protocol: it asks the agent through [`crate::channel`]. Processes are ended by id, and
+//! only after their start time was compared, so that a number used again is never hit.
+
+pub mod accelerator;
+pub mod device;
+pub mod process;
+pub mod qemu;
+pub mod record;
+pub mod registry;
+pub mod start;
+pub mod stop;
+
+mod boot;
+mod console;
+mod detached;
+mod error;
+
+pub use accelerator::{Acceleration, Accelerator};
+pub use error::VmError;
+pub use record::{Status, VmRecord};
+pub use registry::Registry;
+pub use start::{Progress, StartOptions, Started, start};
+pub use stop::stop;

@@ -1,0 +1,220 @@
+//! One try at booting a VM: device, QEMU, and the wait until the agent answers.
+//!
+//! Owns the children until the VM is handed over: dropped before that, it ends them. Nothing is said
+//! to the vsock device before the guest's console tells that the agent was started: a connection
+//! that falls into the moment in which the guest's driver comes up can wedge vhost-device-vsock for
+//! good.
+
+use super::VmError;
+use super::accelerator::Accelerator;
+use super::console::{Console, last_lines, log_says};
+use super::detached::{self, Detached};
+use super::device::{DEVICE_PROGRAM, DeviceSockets};
+use super::qemu::{self, QemuSpec};
+use super::record::VmRecord;
+use super::registry::Registry;
+use crate::cancel::Cancel;
+use crate::channel::{Channel, ChannelError, Pong};
+use crate::deadline::Deadline;
+use crate::target::GuestCid;
+use crate::transport::pause;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often files and processes are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the device may take to listen.
+const DEVICE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a kernel may take under KVM to say its first word.
+const KVM_FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
+/// How long the agent is asked before QEMU is looked at again.
+const PING_LIMIT: Duration = Duration::from_secs(2);
+
+/// What does not change from one try to the next.
+pub(super) struct BootPlan<'start> {
+    pub(super) registry: &'start Registry,
+    pub(super) dir: PathBuf,
+    pub(super) qemu: PathBuf,
+    pub(super) device: Option<(PathBuf, DeviceSockets)>,
+    pub(super) cid: GuestCid,
+    pub(super) ready_limit: Duration,
+    pub(super) cancel: &'start Cancel,
+}
+
+/// A VM on its way up.
+pub(super) struct Boot<'start> {
+    plan: &'start BootPlan<'start>,
+    device: Option<Detached>,
+    qemu: Option<Detached>,
+    kept: bool,
+}
+
+impl<'start> Boot<'start> {
+    pub(super) fn new(plan: &'start BootPlan<'start>) -> Self {
+        Self {
+            plan,
+            device: None,
+            qemu: None,
+            kept: false,
+        }
+    }
+
+    /// Boots and waits for the agent; `record` is kept up to date on the way.
+    pub(super) fn run(&mut self, spec: &QemuSpec, record: &mut VmRecord) -> Result<Pong, VmError> {
+        let deadline = Deadline::after(self.plan.ready_limit);
+        record.qemu = None;
+        record.device = None;
+        record.accelerator = Some(spec.accelerator);
+        self.start_device(record)?;
+        let qemu = detached::spawn(&self.plan.qemu, &spec.arguments(), &self.log("qemu"))?;
+        record.qemu = Some(qemu.process);
+        self.qemu = Some(qemu);
+        self.plan.registry.save(record)?;
+        self.wait_for_console(spec.accelerator, deadline)?;
+        self.wait_for_agent(record, deadline)
+    }
+
+    /// Leaves the processes running.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    fn start_device(&mut self, record: &mut VmRecord) -> Result<(), VmError> {
+        let Some((program, sockets)) = &self.plan.device else {
+            return Ok(());
+        };
+        for socket in [&sockets.vhost_user, &sockets.guest] {
+            let _ = std::fs::remove_file(socket);
+        }
+        let arguments = sockets.arguments(self.plan.cid);
+        let device = detached::spawn(program, &arguments, &self.log("device"))?;
+        record.device = Some(device.process);
+        self.device = Some(device);
+        self.plan.registry.save(record)?;
+        let deadline = Deadline::after(DEVICE_LIMIT);
+        while !sockets.vhost_user.exists() {
+            self.check_processes()?;
+            if deadline.has_passed() {
+                return Err(self.died(DEVICE_PROGRAM));
+            }
+            self.pause()?;
+        }
+        Ok(())
+    }
+
+    fn wait_for_console(
+        &mut self,
+        accelerator: Accelerator,
+        deadline: Deadline,
+    ) -> Result<(), VmError> {
+        let mut console = Console::new(&self.log("console"));
+        let first_word = Deadline::after(KVM_FIRST_WORD_LIMIT);
+        loop {
+            console.look();
+            if console.has_agent_started() {
+                return Ok(());
+            }
+            self.check_processes()?;
+            if accelerator == Accelerator::Kvm {
+                self.check_kvm(&console, first_word)?;
+            }
+            if deadline.has_passed() {
+                return Err(self.not_ready());
+            }
+            self.pause()?;
+        }
+    }
+
+    /// KVM that fails need not end QEMU: it pauses the guest, or the guest spins without a word.
+    fn check_kvm(&self, console: &Console, first_word: Deadline) -> Result<(), VmError> {
+        if log_says(&self.log("qemu"), "KVM internal error") {
+            return Err(VmError::Kvm {
+                reason: "QEMU reports a KVM internal error".to_owned(),
+            });
+        }
+        if !console.has_begun() && first_word.has_passed() {
+            let seconds = KVM_FIRST_WORD_LIMIT.as_secs();
+            return Err(VmError::Kvm {
+                reason: format!("the kernel said nothing for {seconds} s"),
+            });
+        }
+        Ok(())
+    }
+
+    fn wait_for_agent(&mut self, record: &VmRecord, deadline: Deadline) -> Result<Pong, VmError> {
+        let address = record
+            .address()
+            .expect("the record was made with a guest's CID");
+        let channel = Channel::with_cancel(address, self.plan.cancel.clone());
+        loop {
+            self.check_processes()?;
+            let left = deadline.remaining().unwrap_or(PING_LIMIT);
+            match channel.wait_ready(left.min(PING_LIMIT)) {
+                Ok(pong) => return Ok(pong),
+                Err(ChannelError::Cancelled) => return Err(VmError::Cancelled),
+                Err(error @ ChannelError::NotAnAgent { .. }) => return Err(VmError::Agent(error)),
+                Err(_) if deadline.has_passed() => return Err(self.not_ready()),
+                Err(_) => self.pause()?,
+            }
+        }
+    }
+
+    fn check_processes(&mut self) -> Result<(), VmError> {
+        if self.device.as_mut().is_some_and(Detached::has_ended) {
+            return Err(self.died(DEVICE_PROGRAM));
+        }
+        if self.qemu.as_mut().is_some_and(Detached::has_ended) {
+            return Err(self.died("QEMU"));
+        }
+        Ok(())
+    }
+
+    fn pause(&self) -> Result<(), VmError> {
+        pause(LOOK_INTERVAL, self.plan.cancel).map_err(|_| VmError::Cancelled)
+    }
+
+    fn died(&self, program: &str) -> VmError {
+        VmError::Died {
+            program: program.to_owned(),
+            last_lines: self.last_lines(),
+        }
+    }
+
+    fn not_ready(&self) -> VmError {
+        VmError::NotReady {
+            seconds: self.plan.ready_limit.as_secs(),
+            last_lines: self.last_lines(),
+        }
+    }
+
+    fn last_lines(&self) -> String {
+        let [device, qemu, console] = ["device", "qemu", "console"].map(|name| self.log(name));
+        last_lines(&[("device", &device), ("qemu", &qemu), ("console", &console)])
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        log_path(&self.plan.dir, name)
+    }
+}
+
+impl Drop for Boot<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        for process in [&mut self.qemu, &mut self.device].into_iter().flatten() {
+            process.kill();
+        }
+    }
+}
+
+/// The file that holds what QEMU, the device or the guest's console said.
+pub(super) fn log_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.log"))
+}
+
+/// QEMU's program for an architecture, from the `PATH`.
+pub(super) fn find_qemu(arch: crate::arch::Arch) -> Result<PathBuf, VmError> {
+    let program = qemu::program(arch);
+    super::device::find_program(&program).ok_or(VmError::QemuMissing { program, arch })
+}

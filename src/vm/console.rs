@@ -1,0 +1,133 @@
+//! What a guest has said on its console, and what programs have said in their logs.
+//!
+//! Owns reading files that grow, a piece at a time: neither is ever held as a whole.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// What our `/init` prints once it has started the agent (images/minimal/init).
+const AGENT_STARTED: &[u8] = b"smolvm: agent started";
+/// The most that is read of a console at a time.
+const PIECE_BYTES: u64 = 64 * 1024;
+/// The most that is looked at for the last lines of a log.
+const TAIL_BYTES: u64 = 4096;
+/// How many lines are shown.
+const TAIL_LINES: usize = 8;
+
+/// A console that is being watched.
+#[derive(Debug)]
+pub(super) struct Console {
+    path: PathBuf,
+    read_bytes: u64,
+    window: Vec<u8>,
+    agent_started: bool,
+}
+
+impl Console {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            read_bytes: 0,
+            window: Vec::new(),
+            agent_started: false,
+        }
+    }
+
+    /// Looks at what has come since the last time.
+    pub(super) fn look(&mut self) {
+        let mut piece = Vec::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.read_bytes))?;
+            file.take(PIECE_BYTES).read_to_end(&mut piece)
+        });
+        self.read_bytes += read.unwrap_or(0) as u64;
+        self.window.extend(piece);
+        let mut windows = self.window.windows(AGENT_STARTED.len());
+        self.agent_started |= windows.any(|window| window == AGENT_STARTED);
+        let kept = self.window.len().saturating_sub(AGENT_STARTED.len() - 1);
+        self.window.drain(..kept);
+    }
+
+    /// Whether the guest has said anything.
+    pub(super) fn has_begun(&self) -> bool {
+        self.read_bytes > 0
+    }
+
+    /// Whether `/init` has said that the agent is started.
+    pub(super) fn has_agent_started(&self) -> bool {
+        self.agent_started
+    }
+}
+
+/// Whether a log has `words` within its last lines.
+pub(super) fn log_says(log: &Path, words: &str) -> bool {
+    tail(log).is_ok_and(|text| text.contains(words))
+}
+
+/// The last lines of each log, each under its name, ready to follow a sentence; empty where none has
+/// any.
+pub(super) fn last_lines(logs: &[(&str, &Path)]) -> String {
+    let mut shown = String::new();
+    for (name, path) in logs {
+        let text = tail(path).unwrap_or_default();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+            shown.push_str(&format!("\n  {name}: {}", line.trim_end()));
+        }
+    }
+    if !shown.is_empty() {
+        shown.insert(0, ':');
+    }
+    shown
+}
+
+/// A log's end as text without control characters, which a guest could use to play with a terminal.
+fn tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text
+        .chars()
+        .filter(|c| !c.is_control() || *c == '\n')
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marker_is_found_across_two_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c");
+        let mut console = Console::new(&path);
+        console.look();
+        assert!(!console.has_begun());
+        std::fs::write(&path, "boot\r\nsmolvm: agent st").unwrap();
+        console.look();
+        assert!(console.has_begun() && !console.has_agent_started());
+        std::fs::write(&path, "boot\r\nsmolvm: agent started\r\n").unwrap();
+        console.look();
+        assert!(console.has_agent_started());
+    }
+
+    #[test]
+    fn last_lines_are_few_and_without_control_characters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        let lines: String = (0..100)
+            .map(|n| format!("\x1b[31mline {n}\r\n\n"))
+            .collect();
+        std::fs::write(&path, lines).unwrap();
+        let shown = last_lines(&[("qemu", &path), ("console", Path::new("/nowhere"))]);
+        assert_eq!(shown.lines().count(), TAIL_LINES + 1);
+        assert!(shown.ends_with("\n  qemu: [31mline 99"));
+    }
+}

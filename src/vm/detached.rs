@@ -1,0 +1,80 @@
+//! Starting a program that outlives us: a session of its own, its output in files.
+//!
+//! Owns the only `unsafe` of this crate: std has no safe way to call `setsid` in the child. Between
+//! fork and exec the child calls `setsid(2)` and nothing else, which is async-signal-safe and
+//! allocates nothing.
+#![allow(unsafe_code, reason = "std offers no safe setsid in a child")]
+
+use super::VmError;
+use super::process::ProcessId;
+use super::registry::state_error;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A started program that is still our child.
+#[derive(Debug)]
+pub(super) struct Detached {
+    /// The child.
+    pub(super) child: Child,
+    /// The same by id and start time.
+    pub(super) process: ProcessId,
+}
+
+/// Starts `program` in a new session, without input, its output in `log`.
+///
+/// # Errors
+/// [`VmError::Spawn`], [`VmError::State`] for the log.
+pub(super) fn spawn(
+    program: &Path,
+    arguments: &[OsString],
+    log: &Path,
+) -> Result<Detached, VmError> {
+    let output = File::create(log).map_err(state_error(log))?;
+    let errors = output.try_clone().map_err(state_error(log))?;
+    let spawn_error = |source| VmError::Spawn {
+        program: program.display().to_string(),
+        source,
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors);
+    // SAFETY: the closure runs in the child between fork and exec. It calls setsid, which is
+    // async-signal-safe (signal-safety(7)), and touches no memory that another thread may hold.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::setsid()?;
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().map_err(spawn_error)?;
+    let pid = i32::try_from(child.id()).expect("Linux's process ids are below 2^22");
+    match ProcessId::of(pid) {
+        Some(process) => Ok(Detached { child, process }),
+        None => {
+            let _ = child.kill();
+            let _ = child.wait();
+            let gone = "it ended at once";
+            Err(spawn_error(std::io::Error::other(gone)))
+        }
+    }
+}
+
+impl Detached {
+    /// Whether it has ended; it is collected then.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,204 @@
+//! Why a VM cannot be started, found or ended: one sentence each, with what to do.
+
+use crate::arch::Arch;
+use crate::channel::ChannelError;
+use crate::image::ImageError;
+use crate::places::NoPlace;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a VM cannot be started, found or ended.
+#[derive(Debug)]
+pub enum VmError {
+    /// There is no folder for what is known of VMs.
+    NoPlace(NoPlace),
+    /// What is known of VMs cannot be read or written.
+    State {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What is known of a VM makes no sense.
+    BrokenRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A VM of that name lives.
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// No VM of that name is known.
+    NoSuchVm {
+        /// The name.
+        name: String,
+    },
+    /// The VM is known, but does not run.
+    NotRunning {
+        /// The name.
+        name: String,
+    },
+    /// Somebody is starting the VM.
+    StillStarting {
+        /// The name.
+        name: String,
+        /// The process that starts it.
+        pid: i32,
+    },
+    /// Every CID is taken.
+    NoCidLeft,
+    /// A Unix socket's path has at most 107 bytes.
+    SocketPathTooLong {
+        /// The path that would be needed.
+        path: PathBuf,
+    },
+    /// The image cannot be used.
+    Image(ImageError),
+    /// QEMU is not installed.
+    QemuMissing {
+        /// The program.
+        program: String,
+        /// The guest's architecture.
+        arch: Arch,
+    },
+    /// There is neither `/dev/vhost-vsock` nor `vhost-device-vsock`.
+    DeviceMissing,
+    /// A program cannot be started.
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A program ended while the VM was starting.
+    Died {
+        /// The program.
+        program: String,
+        /// The last lines that it and the guest's console said.
+        last_lines: String,
+    },
+    /// The agent did not answer in time.
+    NotReady {
+        /// How long was waited, in seconds.
+        seconds: u64,
+        /// The last lines that QEMU and the guest's console said.
+        last_lines: String,
+    },
+    /// KVM was demanded and cannot be used.
+    Kvm {
+        /// Why not.
+        reason: String,
+    },
+    /// What answers in the guest is no agent that can be used.
+    Agent(ChannelError),
+    /// A process did not end.
+    WouldNotEnd {
+        /// Its id.
+        pid: i32,
+    },
+    /// The caller gave up.
+    Cancelled,
+}
+
+impl fmt::Display for VmError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPlace(error) => error.fmt(formatter),
+            Self::State { path, .. } => {
+                write!(formatter, "cannot keep track of VMs in {}", path.display())
+            }
+            Self::BrokenRecord { path, reason } => write!(
+                formatter,
+                "{} is broken ({reason}); remove its folder once the VM's processes are gone",
+                path.display()
+            ),
+            Self::NameTaken { name } => write!(
+                formatter,
+                "a VM named {name} runs already; choose another --name, or end it with smolctl vm \
+                 stop {name}"
+            ),
+            Self::NoSuchVm { name } => write!(
+                formatter,
+                "there is no VM named {name}; smolctl vm list shows those there are"
+            ),
+            Self::NotRunning { name } => write!(
+                formatter,
+                "the VM {name} has stopped; start it anew with smolctl vm start --name {name}"
+            ),
+            Self::StillStarting { name, pid } => write!(
+                formatter,
+                "the VM {name} is still being started by process {pid}; wait, or interrupt that one"
+            ),
+            Self::NoCidLeft => formatter.write_str("every CID is taken; stop a VM first"),
+            Self::SocketPathTooLong { path } => write!(
+                formatter,
+                "the socket {} has a longer path than the 107 bytes allowed; set SMOLVM_STATE_DIR \
+                 to a shorter folder",
+                path.display()
+            ),
+            Self::Image(error) => error.fmt(formatter),
+            Self::QemuMissing { program, arch } => write!(
+                formatter,
+                "{program} is not installed; scripts/vm-tools.sh --arch {arch} installs it"
+            ),
+            Self::DeviceMissing => formatter.write_str(
+                "this host has neither a usable /dev/vhost-vsock nor vhost-device-vsock; \
+                 scripts/vm-tools.sh brings the latter",
+            ),
+            Self::Spawn { program, .. } => write!(formatter, "cannot start {program}"),
+            Self::Died {
+                program,
+                last_lines,
+            } => write!(
+                formatter,
+                "{program} ended while the VM was starting{last_lines}"
+            ),
+            Self::NotReady {
+                seconds,
+                last_lines,
+            } => write!(
+                formatter,
+                "the agent in the VM did not answer within {seconds} s{last_lines}"
+            ),
+            Self::Kvm { reason } => {
+                write!(formatter, "KVM cannot be used: {reason}; try --tcg")
+            }
+            Self::Agent(error) => error.fmt(formatter),
+            Self::WouldNotEnd { pid } => write!(
+                formatter,
+                "process {pid} did not end, though it was killed; the VM is kept in the list"
+            ),
+            Self::Cancelled => formatter.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for VmError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::State { source, .. } | Self::Spawn { source, .. } => Some(source),
+            Self::Image(error) => error.source(),
+            Self::Agent(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<NoPlace> for VmError {
+    fn from(error: NoPlace) -> Self {
+        Self::NoPlace(error)
+    }
+}
+
+impl From<ImageError> for VmError {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Cancelled => Self::Cancelled,
+            error => Self::Image(error),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The VMs of this user: one directory each, below the state folder.
+//!
+//! Owns the directories, their lock, names and CIDs. A directory appears with its record in it, by a
+//! rename under the lock, and goes by a rename as well; what a crash leaves in between has a name that
+//! no VM can have, and the next start removes it.
+//!
+//! ```text
+//! <state>/vms/.lock           held while names and CIDs are given out
+//! <state>/vms/NAME/vm.json    the record
+//! <state>/vms/NAME/*.sock     sockets; *.log  what QEMU, device and guest said
+//! ```
+
+use super::VmError;
+use super::record::{RECORD_FORMAT, Status, VmRecord};
+use crate::places;
+use crate::target::{GuestCid, VmName};
+use crate::transport::Address;
+use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+const RECORD_NAME: &str = "vm.json";
+/// What begins the name of a directory that is being made or removed.
+const PASSING_PREFIX: &str = ".passing-";
+
+/// The VMs of this user.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    folder: PathBuf,
+}
+
+/// Held while names and CIDs are given out; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct RegistryLock<'registry> {
+    registry: &'registry Registry,
+    _file: File,
+}
+
+impl Registry {
+    /// The registry in the state folder.
+    ///
+    /// # Errors
+    /// [`VmError::NoPlace`].
+    pub fn open() -> Result<Self, VmError> {
+        Ok(Self::at(&places::state_dir()?))
+    }
+
+    /// The registry below `state`.
+    #[must_use]
+    pub fn at(state: &Path) -> Self {
+        Self {
+            folder: state.join("vms"),
+        }
+    }
+
+    /// The directory of a VM, whether it exists or not.
+    #[must_use]
+    pub fn dir(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Every VM's record, by name. A directory without a readable record is an error of its own.
+    ///
+    /// # Errors
+    /// [`VmError::State`] where the registry itself cannot be read.
+    pub fn list(&self) -> Result<Vec<Result<VmRecord, VmError>>, VmError> {
+        Ok(self
+            .names()?
+            .iter()
+            .filter_map(|name| self.load(name).transpose())
+            .collect())
+    }
+
+    /// The record of one VM.
+    ///
+    /// # Errors
+    /// [`VmError::NoSuchVm`], [`VmError::State`], [`VmError::BrokenRecord`].
+    pub fn get(&self, name: &VmName) -> Result<VmRecord, VmError> {
+        self.load(name.as_str())?.ok_or_else(|| VmError::NoSuchVm {
+            name: name.to_string(),
+        })
+    }
+
+    /// Where the agent of a running VM is reached.
+    ///
+    /// # Errors
+    /// As [`Self::get`], and [`VmError::NotRunning`].
+    pub fn address_of(&self, name: &VmName) -> Result<Address, VmError> {
+        let record = self.get(name)?;
+        if record.status() == Status::Stopped {
+            return Err(VmError::NotRunning { name: record.name });
+        }
+        record.address().ok_or_else(|| VmError::BrokenRecord {
+            path: self.dir(name.as_str()).join(RECORD_NAME),
+            reason: format!("{} is no CID", record.cid),
+        })
+    }
+
+    /// Writes a VM's record anew.
+    ///
+    /// # Errors
+    /// [`VmError::State`].
+    pub fn save(&self, record: &VmRecord) -> Result<(), VmError> {
+        write_record(&self.dir(&record.name), record)
+    }
+
+    /// Removes a VM's directory. One that is gone is fine.
+    ///
+    /// # Errors
+    /// [`VmError::State`].
+    pub fn remove(&self, name: &str) -> Result<(), VmError> {
+        let dir = self.dir(name);
+        let passing = tempfile::Builder::new()
+            .prefix(PASSING_PREFIX)
+            .tempdir_in(&self.folder)
+            .map_err(state_error(&self.folder))?;
+        match fs::rename(&dir, passing.path().join(name)) {
+            Ok(()) => passing.close().map_err(state_error(&dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(state_error(&dir)(error)),
+        }
+    }
+
+    /// Lets one caller at a time give out names and CIDs.
+    ///
+    /// # Errors
+    /// [`VmError::State`].
+    pub fn lock(&self) -> Result<RegistryLock<'_>, VmError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
+            .map_err(state_error(&self.folder))?;
+        let path = self.folder.join(".lock");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(state_error(&path))?;
+        flock(&file, FlockOperation::LockExclusive)
+            .map_err(|errno| state_error(&path)(errno.into()))?;
+        Ok(RegistryLock {
+            registry: self,
+            _file: file,
+        })
+    }
+
+    fn names(&self) -> Result<BTreeSet<String>, VmError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(state_error(&self.folder)(error)),
+        };
+        Ok(entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| VmName::parse(name).is_ok())
+            .collect())
+    }
+
+    /// `None` where there is no such VM, or it has just gone.
+    fn load(&self, name: &str) -> Result<Option<VmRecord>, VmError> {
+        let path = self.dir(name).join(RECORD_NAME);
+        let json = match fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(state_error(&path)(error)),
+        };
+        let broken = |reason: String| VmError::BrokenRecord {
+            path: path.clone(),
+            reason,
+        };
+        let record: VmRecord =
+            serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
+        if record.format != RECORD_FORMAT || record.name != name {
+            return Err(broken("its format or name is another".to_owned()));
+        }
+        Ok(Some(record))
+    }
+}
+
+impl RegistryLock<'_> {
+    /// A name that no VM has: `vm1`, `vm2`, …
+    ///
+    /// # Errors
+    /// [`VmError::State`].
+    pub fn free_name(&self) -> Result<String, VmError> {
+        let names = self.registry.names()?;
+        let mut numbered = (1u32..).map(|number| format!("vm{number}"));
+        Ok(numbered
+            .find(|name| !names.contains(name))
+            .expect("a directory cannot hold four billion names"))
+    }
+
+    /// The lowest CID that no known VM has.
+    ///
+    /// # Errors
+    /// [`VmError::State`], [`VmError::NoCidLeft`].
+    pub fn free_cid(&self) -> Result<GuestCid, VmError> {
+        let records = self.registry.list()?;
+        let taken: BTreeSet<u32> = records.iter().flatten().map(|record| record.cid).collect();
+        (GuestCid::FIRST.number()..)
+            .find(|cid| !taken.contains(cid))
+            .and_then(GuestCid::new)
+            .ok_or(VmError::NoCidLeft)
+    }
+
+    /// Makes a VM's directory with its record in it, and removes what crashes have left.
+    ///
+    /// # Errors
+    /// [`VmError::NameTaken`] where the directory exists, [`VmError::State`].
+    pub fn create(&self, record: &VmRecord) -> Result<(), VmError> {
+        let folder = &self.registry.folder;
+        self.sweep();
+        let dir = self.registry.dir(&record.name);
+        if dir.exists() {
+            return Err(VmError::NameTaken {
+                name: record.name.clone(),
+            });
+        }
+        let passing = tempfile::Builder::new()
+            .prefix(PASSING_PREFIX)
+            .tempdir_in(folder)
+            .map_err(state_error(folder))?;
+        write_record(passing.path(), record)?;
+        fs::rename(passing.path(), &dir).map_err(state_error(&dir))
+    }
+
+    /// Directories are made under the lock, so one that passes now is a crash's, or is being removed
+    /// by somebody who does not mind help.
+    fn sweep(&self) {
+        let entries = fs::read_dir(&self.registry.folder).into_iter().flatten();
+        for entry in entries.flatten() {
+            if entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(PASSING_PREFIX)
+            {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+fn write_record(dir: &Path, record: &VmRecord) -> Result<(), VmError> {
+    let path = dir.join(RECORD_NAME);
+    let json = serde_json::to_vec_pretty(record).expect("strings and numbers are always JSON");
+    let write = || {
+        let mut file = tempfile::Builder::new()
+            .prefix(PASSING_PREFIX)
+            .tempfile_in(dir)?;
+        file.write_all(&json)?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().map_err(state_error(&path))
+}
+
+/// Turns an error about `path` into one about the registry.
+pub(super) fn state_error(path: &Path) -> impl FnOnce(io::Error) -> VmError + use<> {
+    let path = path.to_owned();
+    move |source| VmError::State { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Arch;
+    use crate::vm::process::ProcessId;
+    use crate::vm::record::{Phase, VsockPath, boot_id};
+
+    pub(crate) fn record(name: &str, cid: u32) -> VmRecord {
+        VmRecord {
+            format: RECORD_FORMAT,
+            name: name.to_owned(),
+            phase: Phase::Starting,
+            arch: Arch::X86_64,
+            image: PathBuf::from("/image"),
+            accelerator: None,
+            cid,
+            vsock: VsockPath::Cid,
+            boot_id: boot_id(),
+            starter: ProcessId::of_this_process().unwrap(),
+            qemu: None,
+            device: None,
+        }
+    }
+
+    fn registry() -> (tempfile::TempDir, Registry) {
+        let state = tempfile::tempdir().unwrap();
+        let registry = Registry::at(state.path());
+        (state, registry)
+    }
+
+    #[test]
+    fn names_and_cids_in_use_are_passed_over() {
+        let (_state, registry) = registry();
+        let lock = registry.lock().unwrap();
+        lock.create(&record("vm1", 3)).unwrap();
+        lock.create(&record("other", 5)).unwrap();
+        assert_eq!(lock.free_name().unwrap(), "vm2");
+        assert_eq!(lock.free_cid().unwrap().number(), 4);
+        assert!(matches!(
+            lock.create(&record("vm1", 4)),
+            Err(VmError::NameTaken { .. })
+        ));
+        registry.remove("vm1").unwrap();
+        registry.remove("vm1").unwrap();
+        assert_eq!(lock.free_name().unwrap(), "vm1");
+        assert_eq!(registry.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn status_follows_the_processes_and_the_boot() {
+        let mut record = record("a", 3);
+        assert_eq!(record.status(), Status::Starting);
+        record.starter.start_time += 1;
+        assert_eq!(record.status(), Status::Stopped);
+        record.qemu = ProcessId::of_this_process();
+        assert_eq!(record.status(), Status::Running);
+        record.boot_id = "another".to_owned();
+        assert_eq!(record.status(), Status::Stopped);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed_and_broken_records_are_told() {
+        let (_state, registry) = registry();
+        let lock = registry.lock().unwrap();
+        let left = registry.dir(".passing-x");
+        fs::create_dir(&left).unwrap();
+        lock.create(&record("a", 3)).unwrap();
+        assert!(!left.exists());
+        fs::write(registry.dir("a").join("vm.json"), b"{").unwrap();
+        assert!(matches!(
+            registry.list().unwrap().as_slice(),
+            [Err(VmError::BrokenRecord { .. })]
+        ));
+        let absent = VmName::parse("b").unwrap();
+        assert!(matches!(
+            registry.address_of(&absent),
+            Err(VmError::NoSuchVm { .. })
+        ));
+    }
+}

@@ -1,0 +1,278 @@
+//! Starting a VM: from an image to an agent that answers.
+//!
+//! Owns the order of the steps and the choice between KVM and emulation. Either the VM runs and is
+//! registered at the end, or nothing of it is left: no process, no socket, no directory.
+
+use super::accelerator::{Acceleration, Accelerator, KvmVerdict, check_kvm};
+use super::boot::{Boot, BootPlan, find_qemu, log_path};
+use super::device::{DeviceProvider, DeviceSockets};
+use super::process::ProcessId;
+use super::qemu::{QemuSpec, VsockBackend};
+use super::record::{Phase, RECORD_FORMAT, Status, VmRecord, VsockPath, boot_id};
+use super::registry::{Registry, RegistryLock};
+use super::{VmError, stop};
+use crate::cancel::Cancel;
+use crate::channel::Pong;
+use crate::image::Image;
+use crate::target::{GuestCid, VmName};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What somebody wants of a VM.
+#[derive(Clone, Debug)]
+pub struct StartOptions {
+    /// The image folder.
+    pub image: PathBuf,
+    /// The VM's name; `None` takes the next free `vmN`.
+    pub name: Option<VmName>,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// KVM, emulation, or whichever works.
+    pub acceleration: Acceleration,
+    /// Words to add to the kernel's command line.
+    pub kernel_append: Option<String>,
+    /// How long the agent may take to answer, from QEMU's start; counted anew where KVM turns out
+    /// not to start the kernel and emulation is taken.
+    pub ready_limit: Duration,
+}
+
+/// What happens on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A boot with this accelerator begins, because of this.
+    Booting(Accelerator, String),
+    /// KVM did not start the kernel.
+    KvmFailed(String),
+}
+
+/// A VM that runs.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// What is known of it.
+    pub record: VmRecord,
+    /// What its agent answered.
+    pub pong: Pong,
+}
+
+/// Starts a VM and waits until its agent answers.
+///
+/// # Errors
+/// [`VmError`]; nothing of the VM is left then.
+pub fn start(
+    registry: &Registry,
+    options: &StartOptions,
+    cancel: &Cancel,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Started, VmError> {
+    let image = Image::open(&options.image)?;
+    let qemu = find_qemu(image.manifest.arch)?;
+    let provider = DeviceProvider::find()?;
+    let record = register(registry, options, &image, &provider)?;
+    let mut vm = Unfinished {
+        registry,
+        record,
+        kept: false,
+    };
+    let dir = registry.dir(&vm.record.name);
+    let device = match provider {
+        DeviceProvider::Kernel => None,
+        DeviceProvider::Program(program) => Some((program, DeviceSockets::in_dir(&dir)?)),
+    };
+    let plan = BootPlan {
+        registry,
+        qemu,
+        device,
+        cid: GuestCid::new(vm.record.cid).expect("the record was made with a guest's CID"),
+        ready_limit: options.ready_limit,
+        cancel,
+        dir,
+    };
+    let spec = spec_of(options, &image, &plan, &vm.record.name);
+    let pong = boot(&plan, spec, options.acceleration, &image, &mut vm, report)?;
+    vm.kept = true;
+    Ok(Started {
+        record: vm.record.clone(),
+        pong,
+    })
+}
+
+/// A registered VM that goes again unless it is kept.
+struct Unfinished<'start> {
+    registry: &'start Registry,
+    record: VmRecord,
+    kept: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nobody could be told; the next start or stop of that name tries again.
+            let _ = self.registry.remove(&self.record.name);
+        }
+    }
+}
+
+/// Gives out name and CID and makes the VM's directory. A stopped VM of that name makes room.
+fn register(
+    registry: &Registry,
+    options: &StartOptions,
+    image: &Image,
+    provider: &DeviceProvider,
+) -> Result<VmRecord, VmError> {
+    let lock = registry.lock()?;
+    let name = match &options.name {
+        Some(name) => {
+            make_room(&lock, registry, name)?;
+            name.to_string()
+        }
+        None => lock.free_name()?,
+    };
+    let vsock = match provider {
+        DeviceProvider::Kernel => VsockPath::Cid,
+        DeviceProvider::Program(_) => {
+            VsockPath::Socket(DeviceSockets::in_dir(&registry.dir(&name))?.guest)
+        }
+    };
+    let starter = ProcessId::of_this_process().ok_or_else(|| VmError::State {
+        path: "/proc/self/stat".into(),
+        source: std::io::ErrorKind::NotFound.into(),
+    })?;
+    let record = VmRecord {
+        format: RECORD_FORMAT,
+        name,
+        phase: Phase::Starting,
+        arch: image.manifest.arch,
+        image: image.folder.clone(),
+        accelerator: None,
+        cid: lock.free_cid()?.number(),
+        vsock,
+        boot_id: boot_id(),
+        starter,
+        qemu: None,
+        device: None,
+    };
+    lock.create(&record)?;
+    Ok(record)
+}
+
+fn make_room(_lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
+    match registry.get(name) {
+        Ok(record) if record.status() == Status::Stopped => stop::clear(registry, &record),
+        Ok(record) => Err(VmError::NameTaken { name: record.name }),
+        Err(VmError::NoSuchVm { .. }) => registry.remove(name.as_str()),
+        Err(error) => Err(error),
+    }
+}
+
+fn spec_of(options: &StartOptions, image: &Image, plan: &BootPlan<'_>, name: &str) -> QemuSpec {
+    let mut cmdline = image.manifest.cmdline.clone();
+    if let Some(words) = &options.kernel_append {
+        cmdline.push(' ');
+        cmdline.push_str(words);
+    }
+    QemuSpec {
+        name: name.to_owned(),
+        arch: image.manifest.arch,
+        accelerator: Accelerator::Tcg,
+        memory_mib: options.memory_mib,
+        cpus: options.cpus,
+        kernel: image.kernel(),
+        initramfs: image.initramfs(),
+        cmdline,
+        vsock: match &plan.device {
+            None => VsockBackend::Kernel(plan.cid),
+            Some((_, sockets)) => VsockBackend::VhostUser(sockets.vhost_user.clone()),
+        },
+        console: log_path(&plan.dir, "console"),
+    }
+}
+
+/// Boots with what was asked for, or with KVM first where that may work.
+fn boot(
+    plan: &BootPlan<'_>,
+    spec: QemuSpec,
+    acceleration: Acceleration,
+    image: &Image,
+    vm: &mut Unfinished<'_>,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Pong, VmError> {
+    let mut boot_with = |accelerator, reason: &str, report: &mut dyn FnMut(Progress)| {
+        report(Progress::Booting(accelerator, reason.to_owned()));
+        let spec = QemuSpec {
+            accelerator,
+            ..spec.clone()
+        };
+        boot_once(plan, &spec, vm)
+    };
+    let arch = image.manifest.arch;
+    match acceleration {
+        Acceleration::Only(Accelerator::Tcg) => boot_with(Accelerator::Tcg, "as asked", report),
+        Acceleration::Only(Accelerator::Kvm) => {
+            check_kvm(arch).map_err(|reason| VmError::Kvm { reason })?;
+            boot_with(Accelerator::Kvm, "as asked", report)
+        }
+        Acceleration::Auto => {
+            if let Err(reason) = check_kvm(arch) {
+                return boot_with(Accelerator::Tcg, &reason, report);
+            }
+            let kernel = &image.manifest.files[&image.manifest.kernel];
+            let verdict = KvmVerdict::of(&kernel.sha256, &plan.qemu);
+            if verdict.recall() == Some(false) {
+                let reason = "KVM did not start this kernel here before";
+                return boot_with(Accelerator::Tcg, reason, report);
+            }
+            match boot_with(Accelerator::Kvm, "/dev/kvm can be opened", report) {
+                Ok(pong) => {
+                    verdict.remember(true);
+                    Ok(pong)
+                }
+                Err(error) if may_be_kvms_fault(&error) => {
+                    report(Progress::KvmFailed(first_line(&error)));
+                    let reason = "KVM does not start this kernel here";
+                    let pong = boot_with(Accelerator::Tcg, reason, report)?;
+                    verdict.remember(false);
+                    Ok(pong)
+                }
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+fn boot_once(
+    plan: &BootPlan<'_>,
+    spec: &QemuSpec,
+    vm: &mut Unfinished<'_>,
+) -> Result<Pong, VmError> {
+    let _ = std::fs::remove_file(&spec.console);
+    let mut boot = Boot::new(plan);
+    let pong = boot.run(spec, &mut vm.record)?;
+    vm.record.phase = Phase::Running;
+    plan.registry.save(&vm.record)?;
+    boot.keep();
+    Ok(pong)
+}
+
+/// Whatever else goes wrong would go wrong under emulation, too.
+fn may_be_kvms_fault(error: &VmError) -> bool {
+    matches!(
+        error,
+        VmError::Kvm { .. } | VmError::Died { .. } | VmError::NotReady { .. }
+    )
+}
+
+fn first_line(error: &VmError) -> String {
+    match error {
+        VmError::Kvm { reason } => reason.clone(),
+        error => {
+            let text = error.to_string();
+            text.lines()
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches(':')
+                .to_owned()
+        }
+    }
+}

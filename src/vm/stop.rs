@@ -1,0 +1,91 @@
+//! Ending a VM: in order through its agent, else by signals.
+//!
+//! Owns the order: the guest syncs and powers off, QEMU ends by itself or by SIGTERM or SIGKILL, then
+//! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds.
+
+use super::VmError;
+use super::process::ProcessId;
+use super::record::{Status, VmRecord};
+use super::registry::Registry;
+use crate::cancel::Cancel;
+use crate::channel::{Channel, Command};
+use crate::target::VmName;
+use smolvm_protocol::request::{RunRequest, Shell};
+use std::time::Duration;
+
+/// What the guest is told.
+const POWER_OFF: &[u8] = b"sync; poweroff -f";
+/// How long the agent may take over that.
+const AGENT_LIMIT: Duration = Duration::from_secs(5);
+/// How long QEMU may take to end once the guest was told.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
+/// How long a process may take to end by SIGTERM.
+const TERM_LIMIT: Duration = Duration::from_secs(3);
+
+/// How a VM ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest powered off.
+    PoweredOff,
+    /// QEMU had to be ended.
+    Killed,
+    /// It had stopped before.
+    AlreadyStopped,
+}
+
+/// Ends a VM and removes what is known of it.
+///
+/// # Errors
+/// [`VmError::NoSuchVm`], [`VmError::StillStarting`], [`VmError::WouldNotEnd`], [`VmError::State`],
+/// [`VmError::BrokenRecord`].
+pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Ending, VmError> {
+    let record = registry.get(name)?;
+    let ending = match record.status() {
+        Status::Starting => {
+            return Err(VmError::StillStarting {
+                name: record.name,
+                pid: record.starter.pid,
+            });
+        }
+        Status::Stopped => Ending::AlreadyStopped,
+        Status::Running => match power_off(&record, cancel) {
+            true => Ending::PoweredOff,
+            false => Ending::Killed,
+        },
+    };
+    clear(registry, &record)?;
+    Ok(ending)
+}
+
+/// Ends whatever is left of a VM's processes and removes its directory.
+pub(super) fn clear(registry: &Registry, record: &VmRecord) -> Result<(), VmError> {
+    for process in record.processes() {
+        if !process.end(TERM_LIMIT) {
+            return Err(VmError::WouldNotEnd { pid: process.pid });
+        }
+    }
+    registry.remove(&record.name)
+}
+
+/// Asks the guest to power off; says whether QEMU has ended by that.
+fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
+    let (Some(address), Some(qemu)) = (record.address(), record.qemu) else {
+        return false;
+    };
+    let channel = Channel::with_cancel(address, cancel.clone());
+    let command = Command {
+        request: RunRequest {
+            command: POWER_OFF.to_vec(),
+            shell: Shell::Raw,
+            ..RunRequest::default()
+        },
+        deadline: Some(AGENT_LIMIT),
+    };
+    // The guest is gone before it can answer, so every outcome but QEMU's end means nothing.
+    let _ = channel.run(&command, &mut std::io::sink(), &mut std::io::sink());
+    !cancel.is_cancelled() && has_ended(qemu)
+}
+
+fn has_ended(qemu: ProcessId) -> bool {
+    qemu.wait(POWER_OFF_LIMIT)
+}
