@@ -3,10 +3,28 @@
 # bytes whoever runs it. A user's environment reaches it only where it says how crates are fetched; a user's
 # cargo configuration, likewise, since what concerns code is said again where no file can outrank it.
 #
-# build_agent ARCH   builds with the std that choose_std chose; sets AGENT, the path of the binary
+# build_static PACKAGE ARCH   builds the package's program of that name, with the std that choose_std chose; sets BINARY
+# test_static ARCH PACKAGE…   runs the packages' unit tests, built as the shipped program is; where this machine cannot run
+#                             them itself, through CARGO_TARGET_<ARCH>_UNKNOWN_LINUX_MUSL_RUNNER
 
-build_agent() {
-    local arch=$1 target=$1-unknown-linux-musl folder cargo_home remaps std_options=() environment profile
+build_static() {
+    local package=$1 arch=$2
+    run_cargo "$arch" zigbuild std,panic_unwind --package "$package" >&2 ||
+        die 1 "cargo could not build $package for $arch; see its messages above"
+    BINARY=$PROJECT/target/guest-agent/$STD_KIND-$arch/$arch-unknown-linux-musl/release/$package
+}
+
+test_static() {
+    local arch=$1 packages
+    shift
+    packages=("${@/#/--package=}")
+    run_cargo "$arch" test std,panic_unwind,test --lib --bins "${packages[@]}"
+}
+
+# run_cargo ARCH SUBCOMMAND CRATES_OF_STD WORDS…
+run_cargo() {
+    local arch=$1 subcommand=$2 crates=$3 target=$1-unknown-linux-musl folder cargo_home remaps std_options=() environment profile
+    shift 3
     folder=$PROJECT/target/guest-agent/$STD_KIND-$arch
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     remaps=("$cargo_home=/cargo" "$(realpath -m -- "$cargo_home")=/cargo" "$PROJECT=/smolvm"
@@ -17,7 +35,7 @@ build_agent() {
     if [ "$STD_KIND" = rebuilt ]; then
         remaps+=("$STD_SOURCES=/rust/library")
         # Without `backtrace`: 190 KB for names that a stripped binary does not have.
-        std_options=("-Zbuild-std=std,panic_unwind" "-Zbuild-std-features=panic-unwind,optimize_for_size")
+        std_options=("-Zbuild-std=$crates" "-Zbuild-std-features=panic-unwind,optimize_for_size")
         environment+=(RUSTC_BOOTSTRAP=1 "__CARGO_TESTS_ONLY_SRC_ROOT=$STD_SOURCES")
     fi
     mkdir -p "$CACHE/zig"
@@ -27,11 +45,9 @@ build_agent() {
         CARGO_ENCODED_RUSTFLAGS="$(rust_flags "${remaps[@]}")" \
         CARGO_ZIGBUILD_ZIG_PATH="$ZIGBUILD_HOME/ziglang/zig" CARGO_ZIGBUILD_CACHE_DIR="$CACHE/zig" \
         ZIG_GLOBAL_CACHE_DIR="$CACHE/zig/global" ZIG_LOCAL_CACHE_DIR="$CACHE/zig/local" \
-        "$ZIGBUILD_HOME/bin/cargo-zigbuild" zigbuild --manifest-path "$PROJECT/Cargo.toml" --target-dir "$folder" \
-        --release --locked --package smolvm-guest-agent --target "$target" "${std_options[@]}" \
-        "${profile[@]/#/--config=profile.release.}" >&2 ||
-        die 1 "cargo could not build the agent for $target; see its messages above"
-    AGENT=$folder/$target/release/smolvm-guest-agent
+        "$ZIGBUILD_HOME/bin/cargo-zigbuild" "$subcommand" --manifest-path "$PROJECT/Cargo.toml" --target-dir "$folder" \
+        --release --locked "$@" --target "$target" "${std_options[@]}" \
+        "${profile[@]/#/--config=profile.release.}"
 }
 
 # Cargo takes these flags whole, instead of RUSTFLAGS and of every rustflags in a configuration file; separated by 0x1f.
@@ -58,7 +74,7 @@ fetching_environment() {
         case $name in
         RUSTUP_* | CARGO_HTTP_* | CARGO_NET_* | CARGO_REGISTRY_* | CARGO_REGISTRIES_* | CARGO_SOURCE_* | \
             http_proxy | https_proxy | no_proxy | all_proxy | HTTP_PROXY | HTTPS_PROXY | NO_PROXY | ALL_PROXY | \
-            SSL_CERT_FILE | SSL_CERT_DIR | SSH_AUTH_SOCK | TMPDIR | TERM | USER) printf '%s=%s\n' "$name" "${!name}" ;;
+            SSL_CERT_FILE | SSL_CERT_DIR | SSH_AUTH_SOCK | TMPDIR | TERM | USER | CARGO_TARGET_*_RUNNER) printf '%s=%s\n' "$name" "${!name}" ;;
         esac
     done
 }
