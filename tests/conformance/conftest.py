@@ -7,7 +7,7 @@ import signal
 
 import agents
 import pytest
-from processes import holdings, runs, settled_holdings, wait_until
+from processes import given_back, runs, settled_holdings, wait_until
 
 
 def pytest_addoption(parser):
@@ -76,7 +76,7 @@ def agent(kind):
         assert shared.process.poll() is None, f"the agent ended with {shared.process.returncode}: {shared.logged()}"
         if not shared.is_oracle:
             back = f"descriptors, threads, children are back at {before}"
-            wait_until(lambda: holdings(shared.pid) == before, 5 * kind.slowness, back)
+            wait_until(lambda: given_back(shared.pid, before), 5 * kind.slowness, back)
     finally:
         shared.end()
         shutil.rmtree(shared.directory)

@@ -63,11 +63,16 @@ def holdings(pid):
 def settled_holdings(pid):
     """The holdings once they have not changed for a while: the threads of earlier requests are gone then."""
     latest, since = holdings(pid), time.monotonic()
-    while time.monotonic() < since + 0.1:
+    while time.monotonic() < since + 0.25:
         time.sleep(0.005)
         if (now := holdings(pid)) != latest:
             latest, since = now, time.monotonic()
     return latest
+
+
+def given_back(pid, before):
+    """Whether the process holds no more than `before`."""
+    return all(now <= then for now, then in zip(holdings(pid), before))
 
 
 def memory_kib(pid, field="VmRSS"):

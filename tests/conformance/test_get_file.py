@@ -116,7 +116,7 @@ def odd(tmp_path):
 
 @pytest.mark.parametrize("name", ["folder", "folder/", "link to a folder", "fifo", "link to a fifo", "socket", "/dev/null"])
 def test_what_is_no_regular_file_is_refused_without_blocking(agent, odd, name):
-    answer = agent.ask(op="get_file", path=os.path.join(odd, name), patience=3 * agent.kind.slowness)
+    answer = agent.ask(op="get_file", path=os.path.join(odd, name), patience=agent.at_once)
     assert answer.frames == refusal("not a regular file")
 
 
@@ -203,7 +203,7 @@ def test_hang_up_of_a_host_that_does_not_read_frees_the_file(start_agent, tmp_pa
     with agent.connect() as connection:
         begin(connection, path)
         assert descriptors(agent.pid) > before
-    wait_until(lambda: descriptors(agent.pid) == before, 2 * agent.kind.slowness, "the file is closed")
+    wait_until(lambda: descriptors(agent.pid) == before, agent.at_once, "the file is closed")
 
 
 def test_half_close_is_no_hang_up(agent, tmp_path):

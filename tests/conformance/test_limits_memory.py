@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from host import DATA, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
-from processes import forget_peak, holdings, memory_kib, settled_holdings, threads, wait_until
+from processes import forget_peak, given_back, memory_kib, settled_holdings, threads, wait_until
 
 MIB = 1024  # KiB
 EMULATED = "an emulator's memory is not the agent's"
@@ -61,7 +61,7 @@ def test_small_requests_are_served_while_a_large_one_arrives(start_agent):
         assert holder.silent_for(0.2)
         waiting.send(large)
         assert waiting.silent_for(0.3)
-        assert agent.run("echo served", patience=1 * agent.kind.slowness).stdout == b"served\n"
+        assert agent.run("echo served", patience=agent.at_once).stdout == b"served\n"
         assert agent.put(b"x", path="/dev/null/x").control["ok"] is False
         holder.send(large[1000:])
         assert holder.read_answer().control["op"] == "pong"
@@ -78,7 +78,7 @@ def test_hang_up_of_a_large_frame_gives_its_turn_on(start_agent):
             assert holder.silent_for(0.2)
             waiting.send(large)
             assert waiting.silent_for(0.2)
-        assert waiting.read_answer(2 * agent.kind.slowness).control["op"] == "pong"
+        assert waiting.read_answer(agent.at_once).control["op"] == "pong"
 
 
 @pytest.mark.ours("the published agent reads as many as there are")
@@ -88,7 +88,7 @@ def test_large_request_that_runs_gives_its_turn_on(start_agent, marks):
     with agent.connect() as connection:
         connection.send(request(op="run", shell="raw", cmd=f"echo begun; {marks.until('go')}", env=env))
         assert connection.read_frame() == (STDOUT, b"begun\n")
-        assert agent.run("echo second", env=env, patience=2 * agent.kind.slowness).stdout == b"second\n"
+        assert agent.run("echo second", env=env, patience=agent.at_once).stdout == b"second\n"
         marks.set("go")
 
 
@@ -180,5 +180,5 @@ def test_everything_that_requests_took_is_given_back(start_agent, tmp_path):
             for each in asked:
                 stack.enter_context(agent.connect()).send(each)
             assert agent.answers_ping()
-    wait_until(lambda: holdings(agent.pid) == before, 5 * agent.kind.slowness, f"back at {before}")
+    wait_until(lambda: given_back(agent.pid, before), 5 * agent.kind.slowness, f"back at {before}")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]

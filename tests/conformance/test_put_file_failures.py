@@ -122,8 +122,8 @@ def test_hang_up_leaves_target_untouched(agent, target, sent, way):
         wait_until(lambda: len(os.listdir(target.parent)) == 2, agent.patience, "a temporary file")
         if way == "half-close":
             connection.half_close()
-            assert connection.closed_by_agent(2 * agent.kind.slowness)
-    wait_until(lambda: len(os.listdir(target.parent)) == 1, 2 * agent.kind.slowness, "the temporary file is gone")
+            assert connection.closed_by_agent(agent.at_once)
+    wait_until(lambda: len(os.listdir(target.parent)) == 1, agent.at_once, "the temporary file is gone")
     assert untouched(target)
 
 

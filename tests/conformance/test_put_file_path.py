@@ -1,7 +1,9 @@
 """put_file: which file a path and a name mean, and the refusals of those that mean none."""
 
 import os
+import shutil
 
+import agents
 import pytest
 from host import DATA, EOF, JSON, frame, request, text
 
@@ -12,14 +14,32 @@ def refusal(sentence):
     return [(JSON, text({"ok": False, "error": sentence}))]
 
 
+@pytest.fixture(scope="module")
+def placed_agent(kind, tmp_path_factory):
+    """An agent whose working directory is `work` within a folder that this module's cases share."""
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "work").mkdir()
+    agent = agents.start(kind, cwd=folder / "work")
+    yield agent, folder
+    agent.end()
+    shutil.rmtree(agent.directory)
+
+
 @pytest.fixture
-def place(start_agent, tmp_path):
-    """An agent whose working directory is `work`, beside folders and links that paths lead through."""
-    for folder in ("work/sub", "elsewhere/deep"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "work/link").symlink_to("../elsewhere/deep")
-    (tmp_path / "work/file").write_bytes(b"old")
-    return start_agent(cwd=tmp_path / "work"), tmp_path
+def place(placed_agent):
+    """That agent; in `work` and beside it folders and links that paths lead through, as new."""
+    agent, folder = placed_agent
+    for each in [*(folder / "work").iterdir(), *folder.iterdir()]:
+        if each.is_dir() and not each.is_symlink():
+            if each.name != "work":
+                shutil.rmtree(each)
+        else:
+            each.unlink()
+    for name in ("work/sub", "elsewhere/deep"):
+        (folder / name).mkdir(parents=True)
+    (folder / "work/link").symlink_to("../elsewhere/deep")
+    (folder / "work/file").write_bytes(b"old")
+    return agent, folder
 
 
 def files(folder):

@@ -173,5 +173,5 @@ def test_request_cut_by_a_half_close_is_closed_at_once(agent, sent):
     with agent.connect() as connection:
         connection.send(sent)
         connection.half_close()
-        assert connection.closed_by_agent(2 * agent.kind.slowness)
+        assert connection.closed_by_agent(agent.at_once)
     assert agent.answers_ping()
