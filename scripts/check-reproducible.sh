@@ -23,10 +23,11 @@ main() {
     local arch=$1 first second
     case $arch in x86_64 | aarch64) ;; *) die 2 "unknown architecture '$arch'; it is x86_64 or aarch64" ;; esac
     have git cmp sha256sum rustc cargo || die 2 "git, cmp, sha256sum, rustc and cargo are needed; install git, diffutils, coreutils and a Rust toolchain"
-    git -C "$PROJECT" rev-parse --quiet --verify HEAD >/dev/null ||
+    # Once: somebody may commit between the two builds.
+    COMMIT=$(git -C "$PROJECT" rev-parse --quiet --verify HEAD) ||
         die 2 "$PROJECT is no git checkout, and what is built twice is a commit"
     [ -z "$(git -C "$PROJECT" status --porcelain)" ] ||
-        say "this checkout has changes that are not committed; what is compared is the commit $(git -C "$PROJECT" rev-parse --short HEAD)"
+        say "this checkout has changes that are not committed; what is compared is the commit ${COMMIT:0:12}"
 
     install_zigbuild
     PLACES=$(mktemp -d "${TMPDIR:-/tmp}/smolvm-reproducible-XXXXXX")
@@ -39,11 +40,12 @@ main() {
     sha256sum <"$first" | cut -d ' ' -f 1
 }
 
-# build_in PLACE ARCH: prints the path of the binary that a checkout of HEAD at PLACE builds with homes there.
+# build_in PLACE ARCH: prints the path of the binary that a checkout of COMMIT at PLACE builds with homes there.
 build_in() {
     local place=$1 arch=$2 cargo_home=${CARGO_HOME:-$HOME/.cargo} chosen=()
     mkdir -p "$place/home" "$place/cargo/registry" "$place/cache"
-    git clone --quiet --shared "$PROJECT" "$place/checkout" || die 1 "could not check out HEAD into $place"
+    git clone --quiet --shared --no-checkout "$PROJECT" "$place/checkout" &&
+        git -C "$place/checkout" checkout --quiet --detach "$COMMIT" || die 1 "could not check out $COMMIT into $place"
     cp -a "$ZIGBUILD_HOME" "$place/cache/" || exit
     # Registry addresses and mirrors are a user's own; crates are unpacked again from their packages.
     local part
