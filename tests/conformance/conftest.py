@@ -3,11 +3,11 @@
 import os
 import shlex
 import shutil
-import signal
 
 import agents
 import pytest
-from processes import given_back, runs, settled_holdings, wait_until
+from marks import Marks
+from processes import given_back, settled_holdings, wait_until
 
 
 def pytest_addoption(parser):
@@ -97,43 +97,8 @@ def start_agent(kind):
         shutil.rmtree(each.directory)
 
 
-class Marks:
-    """Files by which a command and its case tell each other how far they are, and the processes told of there."""
-
-    def __init__(self, directory, patience):
-        self.directory = directory
-        self.patience = patience
-        self.pids = []
-
-    def path(self, name):
-        return self.directory / name
-
-    def set(self, name):
-        self.path(name).touch()
-
-    def wait(self, name):
-        wait_until(self.path(name).exists, self.patience, f"the command makes its file '{name}'")
-
-    def until(self, name):
-        """Shell words that wait until the case sets that mark."""
-        return f"while [ ! -e {self.path(name)} ]; do sleep 0.02; done"
-
-    def tell_pid(self, name, of="$$"):
-        """Shell words that tell a process's number under that name."""
-        return f"echo {of} >{self.path(name)}"
-
-    def pid(self, name):
-        """The number told under that name; the process is ended with the case if it still runs."""
-        path = self.path(name)
-        number = int(wait_until(lambda: path.exists() and path.read_text().strip(), self.patience, f"'{name}' tells its pid"))
-        self.pids.append(number)
-        return number
-
-
 @pytest.fixture
 def marks(tmp_path, kind):
     told = Marks(tmp_path, agents.PATIENCE_SECONDS * kind.slowness)
     yield told
-    for number in told.pids:
-        if runs(number):
-            os.kill(number, signal.SIGKILL)
+    told.close()
