@@ -32,13 +32,15 @@ pub(super) struct Exchange {
     unread: Range<usize>,
     frame_type: FrameType,
     control: Vec<u8>,
+    /// What the agent said before it had the whole request.
+    early: Option<Message>,
 }
 
 impl Exchange {
     /// Sends the request's frame.
     ///
     /// # Errors
-    /// [`ChannelError`]. An agent that closes while it is being told may have answered before.
+    /// [`ChannelError`].
     pub(super) fn begin(
         connection: Connection,
         request: &Request,
@@ -51,6 +53,7 @@ impl Exchange {
             unread: 0..0,
             frame_type: FrameType::JSON,
             control: Vec::new(),
+            early: None,
         };
         let json = request.to_json();
         if json.len() > smolvm_protocol::frame::MAX_FRAME_BYTES as usize {
@@ -59,13 +62,8 @@ impl Exchange {
             });
         }
         let frame = encode_frame(FrameType::JSON, json.as_bytes());
-        match exchange.send(&frame, deadline)? {
-            None => Ok(exchange),
-            Some(Message::Control(answer)) => Err(super::exchange::refusal(answer)),
-            Some(_) => Err(ChannelError::not_an_agent(
-                "it answered before it was asked",
-            )),
-        }
+        exchange.early = exchange.send(&frame, deadline)?;
+        Ok(exchange)
     }
 
     /// Sends bytes, and watches for an answer meanwhile: an agent that refuses early is heard at once,
@@ -75,6 +73,9 @@ impl Exchange {
         mut bytes: &[u8],
         deadline: Deadline,
     ) -> Result<Option<Message>, ChannelError> {
+        if let Some(message) = self.early.take() {
+            return Ok(Some(message));
+        }
         while !bytes.is_empty() {
             let ready = self
                 .connection
@@ -101,6 +102,9 @@ impl Exchange {
     /// # Errors
     /// [`ChannelError`]; [`ChannelError::ClosedEarly`] at the end of the stream.
     pub(super) fn next(&mut self, deadline: Deadline) -> Result<Message, ChannelError> {
+        if let Some(message) = self.early.take() {
+            return Ok(message);
+        }
         loop {
             if let Some(message) = self.parse()? {
                 return Ok(message);

@@ -45,7 +45,7 @@ impl ModuleTree {
         collect(&folder, &mut files).map_err(|source| read_error(&folder, source))?;
         let list = folder.join("modules.builtin");
         let built_in = match fs::read_to_string(&list) {
-            Ok(text) => text.lines().filter_map(|line| name_of(line)).collect(),
+            Ok(text) => text.lines().filter_map(name_of).collect(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
             Err(source) => return Err(read_error(&list, source)),
         };

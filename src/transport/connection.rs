@@ -126,9 +126,8 @@ impl Connection {
         while !deadline.has_passed() {
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
             let ready = poll(&mut fds, deadline.timespec().as_ref());
-            match ready.map(|_| self.try_read(&mut discarded)) {
-                Ok(Ok(Some(0)) | Err(_)) => return,
-                _ => {}
+            if let Ok(Ok(Some(0)) | Err(_)) = ready.map(|_| self.try_read(&mut discarded)) {
+                return;
             }
         }
     }

@@ -155,7 +155,11 @@ impl fmt::Display for VmError {
                 last_lines,
             } => write!(
                 formatter,
-                "{program} ended while the VM was starting{last_lines}"
+                "{program} ended while the VM was starting{}",
+                match last_lines.as_str() {
+                    "" => " without a word; a kernel with too little --memory does so",
+                    lines => lines,
+                }
             ),
             Self::NotReady {
                 seconds,

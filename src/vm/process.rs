@@ -115,11 +115,12 @@ mod tests {
 
     #[test]
     fn process_is_alive_until_it_is_ended() {
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = ProcessId::of(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(process.is_alive());
         assert!(process.end(Duration::from_secs(5)));
         assert!(!process.is_alive());
+        let _ = child.wait();
     }
 
     #[test]

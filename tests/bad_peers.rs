@@ -1,0 +1,291 @@
+//! Peers that are no agents, or bad ones: each costs one clear error, never a hang.
+
+use smolvm_host::channel::{CONNECT_LIMIT, Channel, ChannelError, Command};
+use smolvm_host::deadline::Deadline;
+use smolvm_host::transport::{Address, TransportError};
+use smolvm_protocol::frame::{FrameType, encode_frame};
+use smolvm_protocol::request::{Destination, RunRequest};
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What an agent answers to `ping`.
+fn pong() -> Vec<u8> {
+    let json = br#"{"ok": true, "op": "pong", "agent_version": "test-9", "proto": 1}"#;
+    encode_frame(FrameType::JSON, json)
+}
+
+/// A peer that serves its connections one after the other, each by the next of `acts`.
+struct Peer {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+type Act = Box<dyn FnOnce(UnixStream) + Send>;
+
+impl Peer {
+    fn new(acts: Vec<Act>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            for act in acts {
+                act(listener.accept().unwrap().0);
+            }
+        });
+        Self {
+            _folder: folder,
+            path,
+        }
+    }
+
+    /// One that says `bytes` and then waits for our end.
+    fn saying(bytes: &'static [u8]) -> Self {
+        Self::new(vec![Box::new(move |mut stream| {
+            let _ = stream.write_all(bytes);
+            drain(stream);
+        })])
+    }
+
+    fn channel(&self) -> Channel {
+        let path = self.path.clone();
+        Channel::new(Address::Unix { path }).unwrap()
+    }
+
+    fn connect_channel(&self) -> Channel {
+        let path = self.path.clone();
+        Channel::new(Address::ConnectSocket { path, port: 1024 }).unwrap()
+    }
+}
+
+fn drain(mut stream: UnixStream) {
+    let _ = io::copy(&mut stream, &mut io::sink());
+}
+
+fn read_line(stream: &mut UnixStream) -> Vec<u8> {
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    line
+}
+
+#[test]
+fn peers_that_speak_something_else_are_no_agents() {
+    for bytes in [
+        &b"SSH-2.0-OpenSSH_9.2p1 Debian\r\n"[..],
+        b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+        b"\x01\xff\xff\xff\xff",
+        b"\x02\xff\xff\xff\xff",
+        b"\0\0\0\0\0\0\0\0\0\0",
+        b"\x01\0\0\0\x02[]",
+        b"\x01\0\0\0\x02{}",
+        b"\x01\0\0\0\x02\xff\xff",
+        b"\x01\0\0\0\x0b{\"ok\":true}",
+        b"\x05\0\0\0\0",
+        b"\x02\0\0\0\x01x",
+    ] {
+        let error = Peer::saying(bytes).channel().ping(LIMIT).unwrap_err();
+        assert!(
+            matches!(error, ChannelError::NotAnAgent { .. }),
+            "{bytes:?}: {error:?}"
+        );
+        let error = Peer::saying(bytes).channel().wait_ready(LIMIT).unwrap_err();
+        assert!(matches!(error, ChannelError::NotAnAgent { .. }));
+    }
+}
+
+#[test]
+fn silent_peer_costs_the_deadline_and_no_more() {
+    let begin = Instant::now();
+    let peer = Peer::saying(b"\x01\0\0");
+    let error = peer.channel().ping(Duration::from_millis(200)).unwrap_err();
+    assert!(matches!(error, ChannelError::TimedOut), "{error:?}");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn peer_that_never_stops_costs_the_deadline_and_no_more() {
+    let endless: Act = Box::new(|mut stream| {
+        let empty_frames = [2, 0, 0, 0, 0].repeat(1000);
+        while stream.write_all(&empty_frames).is_ok() {}
+    });
+    let mut command = Command {
+        request: RunRequest {
+            command: b"x".to_vec(),
+            ..RunRequest::default()
+        },
+        deadline: None,
+    };
+    command.deadline = Some(Duration::from_millis(200));
+    let begin = Instant::now();
+    let outcome =
+        Peer::new(vec![endless])
+            .channel()
+            .run(&command, &mut io::sink(), &mut io::sink());
+    assert!(
+        matches!(outcome, Err(ChannelError::TimedOut)),
+        "{outcome:?}"
+    );
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn peer_that_closes_before_its_answer_is_told() {
+    for bytes in [&b""[..], b"\x01\0\0\0\x09{\"ok\""] {
+        let peer = Peer::new(vec![Box::new(move |mut stream: UnixStream| {
+            let mut request = [0; 5];
+            stream.read_exact(&mut request).unwrap();
+            let mut payload = vec![0; usize::from(request[4])];
+            stream.read_exact(&mut payload).unwrap();
+            stream.write_all(bytes).unwrap();
+        })]);
+        let error = peer.channel().ping(LIMIT).unwrap_err();
+        assert!(matches!(error, ChannelError::ClosedEarly), "{error:?}");
+    }
+}
+
+#[test]
+fn wait_ready_outlasts_peers_that_close() {
+    let peer = Peer::new(vec![
+        Box::new(drop),
+        Box::new(drop),
+        Box::new(|mut stream| {
+            stream.write_all(&pong()).unwrap();
+            drain(stream);
+        }),
+    ]);
+    let pong = peer.channel().wait_ready(LIMIT).unwrap();
+    assert_eq!(pong.agent_version, "test-9");
+}
+
+#[test]
+fn acknowledgement_glued_to_the_answer_loses_nothing() {
+    let glued: Act = Box::new(|mut stream| {
+        assert_eq!(read_line(&mut stream), b"CONNECT 1024\n");
+        stream
+            .write_all(&[&b"OK 1073741824\n"[..], &pong()].concat())
+            .unwrap();
+        drain(stream);
+    });
+    let pong = Peer::new(vec![glued])
+        .connect_channel()
+        .ping(LIMIT)
+        .unwrap();
+    assert_eq!(pong.agent_version, "test-9");
+}
+
+#[test]
+fn nothing_is_sent_before_the_acknowledgement() {
+    let strict: Act = Box::new(|mut stream| {
+        assert_eq!(read_line(&mut stream), b"CONNECT 1024\n");
+        stream.set_nonblocking(true).unwrap();
+        let early = stream.read(&mut [0]).unwrap_err();
+        stream.set_nonblocking(false).unwrap();
+        if early.kind() == io::ErrorKind::WouldBlock {
+            stream.write_all(b"OK 1\n").unwrap();
+            stream.write_all(&pong()).unwrap();
+        }
+        drain(stream);
+    });
+    assert!(
+        Peer::new(vec![strict])
+            .connect_channel()
+            .ping(LIMIT)
+            .is_ok()
+    );
+}
+
+#[test]
+fn connection_ended_while_nobody_listens_in_the_guest_is_tried_again() {
+    let nobody = || -> Act {
+        Box::new(|mut stream| {
+            read_line(&mut stream);
+        })
+    };
+    let somebody: Act = Box::new(|mut stream| {
+        read_line(&mut stream);
+        stream.write_all(b"OK 1\n").unwrap();
+        stream.write_all(&pong()).unwrap();
+        drain(stream);
+    });
+    let peer = Peer::new(vec![nobody(), nobody(), somebody]);
+    assert!(peer.connect_channel().ping(LIMIT).is_ok());
+}
+
+#[test]
+fn other_answers_to_connect_are_refused_at_once() {
+    for answer in [
+        &b"HTTP/1.1 405 Method Not Allowed\r\n"[..],
+        b"NO\n",
+        &[b'x'; 4096],
+        b"SSH-2.0-x\r\n",
+    ] {
+        let begin = Instant::now();
+        let error = Peer::saying(answer)
+            .connect_channel()
+            .ping(LIMIT)
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ChannelError::Transport(TransportError::Handshake { .. })
+            ),
+            "{error:?}"
+        );
+        assert!(begin.elapsed() < CONNECT_LIMIT);
+    }
+}
+
+#[test]
+fn refusal_while_the_file_is_still_being_sent_is_heard() {
+    let refusal: Act = Box::new(|mut stream| {
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream
+            .write_all(b"\x01\0\0\0\x1b{\"ok\":false,\"error\":\"full\"}")
+            .unwrap();
+        // It reads no further and does not close: the two ends must not wait for each other.
+        std::thread::park_timeout(LIMIT);
+    });
+    let begin = Instant::now();
+    let destination = Destination {
+        path: b"/x".to_vec(),
+        ..Destination::default()
+    };
+    let outcome = Peer::new(vec![refusal]).channel().put_file(
+        &mut io::repeat(7),
+        1 << 40,
+        destination,
+        Deadline::NEVER,
+    );
+    let ChannelError::Refused { sentence } = outcome.unwrap_err() else {
+        panic!("not refused");
+    };
+    assert_eq!(sentence, "full");
+    assert!(begin.elapsed() < LIMIT);
+}
+
+#[test]
+fn download_cut_short_leaves_no_file() {
+    let cut: Act = Box::new(|mut stream| {
+        stream.read_exact(&mut [0; 5]).unwrap();
+        let header = b"{\"ok\": true, \"mode\": 420, \"size\": 9}";
+        stream.write_all(&[1, 0, 0, 0, header.len() as u8]).unwrap();
+        stream.write_all(header).unwrap();
+        stream.write_all(b"\x04\0\0\0\x03abc").unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = Peer::new(vec![cut]).channel().get_file_to(
+        b"/x",
+        &folder.path().join("l"),
+        Deadline::after(LIMIT),
+    );
+    assert!(outcome.is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
