@@ -1,0 +1,47 @@
+//! The cases, in the order they run; each leaves the guest as it found it.
+
+mod agent;
+mod command;
+mod file;
+
+use crate::guest::{Checked, Guest};
+
+/// A case's name says situation and result.
+type Case = (&'static str, fn(&Guest) -> Checked);
+
+pub(crate) const ALL: &[Case] = &[
+    ("ping_is_answered_with_version_and_protocol", agent::ping),
+    ("idle_agent_has_one_thread_and_promised_memory", agent::idle),
+    (
+        "exit_codes_and_signals_of_commands_are_mirrored",
+        command::exit_codes,
+    ),
+    ("both_streams_arrive_apart_and_in_order", command::streams),
+    ("output_is_seen_before_the_command_ends", command::streaming),
+    ("output_of_64_mib_arrives_whole", command::large_output),
+    ("time_out_kills_the_whole_process_tree", command::time_out),
+    (
+        "silent_command_ends_within_a_second_of_its_host",
+        command::hang_up,
+    ),
+    (
+        "daemon_of_a_session_of_its_own_outlives_its_request",
+        command::daemon,
+    ),
+    ("files_from_0_b_to_64_mib_come_back_the_same", file::sizes),
+    ("file_keeps_its_mode_and_replaces_the_old_one", file::mode),
+    (
+        "file_for_a_full_disk_is_refused_and_leaves_nothing",
+        file::full_disk,
+    ),
+    ("file_of_proc_without_a_size_comes_whole", file::proc),
+    (
+        "64_requests_at_once_are_served_and_their_memory_given_back",
+        agent::many,
+    ),
+    (
+        "peer_within_the_guest_is_refused_and_served_only_where_allowed",
+        agent::loopback,
+    ),
+    ("agent_that_was_killed_is_back", agent::killed),
+];

@@ -1,0 +1,117 @@
+//! The agent itself: memory, threads, peers, restart.
+
+use crate::guest::{Checked, Guest, holds, same};
+use smolvm_host::channel::Outcome;
+use smolvm_host::deadline::Deadline;
+use smolvm_protocol::request::Destination;
+use std::time::Duration;
+
+/// Requests served at a time, by the contract.
+const AT_ONCE: usize = 64;
+
+/// A port for a second agent within the guest.
+const SECOND_PORT: u32 = 2048;
+
+pub(crate) fn ping(guest: &Guest) -> Checked {
+    let pong = guest
+        .channel()?
+        .ping(Duration::from_secs(10))
+        .map_err(|error| error.to_string())?;
+    holds("the version is empty", !pong.agent_version.is_empty())?;
+    same("protocol", &pong.protocol, &1)
+}
+
+/// The request that looks is one thread and a few KiB of what it sees.
+pub(crate) fn idle(guest: &Guest) -> Checked {
+    same(
+        "threads, the looking request's among them",
+        &guest.agent_status("Threads")?,
+        &2,
+    )?;
+    let resident = guest.agent_status("VmRSS")?;
+    println!("measured: idle agent with one request under way: {resident} KiB resident");
+    holds(
+        &format!("{resident} KiB resident, promised {}", guest.max_idle_kib),
+        resident <= guest.max_idle_kib,
+    )
+}
+
+pub(crate) fn many(guest: &Guest) -> Checked {
+    let before = guest.agent_status("VmRSS")?;
+    let line = "head -c 262144 /dev/zero; echo done >&2; sleep 0.2";
+    let outcomes = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..AT_ONCE)
+            .map(|_| scope.spawn(|| guest.run(line)))
+            .collect();
+        running
+            .into_iter()
+            .map(|one| one.join().map_err(|_| "panicked".to_owned())?)
+            .collect::<Vec<_>>()
+    });
+    for outcome in outcomes {
+        let ran = outcome?;
+        same("outcome", &ran.outcome, &Outcome::Exited(0))?;
+        same("bytes", &ran.stdout.len(), &262_144)?;
+        same("standard error", &ran.stderr, &b"done\n".to_vec())?;
+    }
+    guest.wait_until(
+        "test $(sed -n 's/^Threads:[^0-9]*//p' /proc/$(pidof smolvm-guest-agent)/status) -le 2",
+        Duration::from_secs(40),
+    )?;
+    let after = guest.agent_status("VmRSS")?;
+    println!("measured: after {AT_ONCE} requests at once: {after} KiB resident, {before} before");
+    holds(
+        &format!(
+            "{after} KiB resident, {before} before, promised {} more",
+            guest.max_growth_kib
+        ),
+        after.saturating_sub(before) <= guest.max_growth_kib,
+    )
+}
+
+pub(crate) fn loopback(guest: &Guest) -> Checked {
+    let mut program = std::fs::File::open(&guest.program).map_err(|error| error.to_string())?;
+    let size = program.metadata().map_err(|error| error.to_string())?.len();
+    let destination = Destination {
+        path: b"/tmp/client".to_vec(),
+        name: None,
+        mode: Some(0o755),
+    };
+    guest
+        .channel()?
+        .put_file(&mut program, size, destination, guest.deadline())
+        .map_err(|error| error.to_string())?;
+    let refused = guest.run("/tmp/client loopback 1 1024")?;
+    let shown = String::from_utf8_lossy(&refused.stdout).into_owned();
+    same(
+        &format!("a peer of the guest's own: {shown}"),
+        &refused.outcome,
+        &Outcome::Exited(3),
+    )?;
+    let start = format!(
+        "setsid smolvm-guest-agent --listen vsock:{SECOND_PORT} --allow-cid 1 </dev/null >/dev/null 2>&1 & echo $!"
+    );
+    let second = guest.text(&start)?;
+    let served = guest.wait_until(
+        &format!("/tmp/client loopback 1 {SECOND_PORT}"),
+        Duration::from_secs(20),
+    );
+    guest.text(&format!("kill {second}; rm /tmp/client"))?;
+    served
+}
+
+pub(crate) fn killed(guest: &Guest) -> Checked {
+    let pid = guest.text("pidof smolvm-guest-agent")?;
+    // The answer cannot come: who would send it is dead.
+    let _ = guest.run(&format!("kill -9 {pid}"));
+    let channel = guest.channel()?;
+    let deadline = Deadline::after(Duration::from_secs(60));
+    channel
+        .wait_ready(Duration::from_secs(60))
+        .map_err(|error| error.to_string())?;
+    holds("no time was left", !deadline.has_passed())?;
+    holds(
+        "the agent has the same process id",
+        guest.text("pidof smolvm-guest-agent")? != pid,
+    )
+}

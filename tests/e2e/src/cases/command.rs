@@ -1,0 +1,139 @@
+//! Commands: codes, streams, size, time-outs, hang-ups.
+
+use crate::checksum::Checksum;
+use crate::guest::{Checked, Guest, command, holds, same};
+use smolvm_host::cancel::Cancel;
+use smolvm_host::channel::Outcome;
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+pub(crate) fn exit_codes(guest: &Guest) -> Checked {
+    for (line, outcome) in [
+        ("true", Outcome::Exited(0)),
+        ("exit 1", Outcome::Exited(1)),
+        ("exit 255", Outcome::Exited(255)),
+        ("kill -9 $$", Outcome::Killed(9)),
+        ("kill -15 $$", Outcome::Killed(15)),
+    ] {
+        same(line, &guest.run(line)?.outcome, &outcome)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn streams(guest: &Guest) -> Checked {
+    let ran = guest.run("for n in 1 2 3; do echo out $n; echo err $n >&2; done")?;
+    same(
+        "standard output",
+        &ran.stdout,
+        &b"out 1\nout 2\nout 3\n".to_vec(),
+    )?;
+    same(
+        "standard error",
+        &ran.stderr,
+        &b"err 1\nerr 2\nerr 3\n".to_vec(),
+    )
+}
+
+/// Passes on when something was written, and what.
+struct Told(mpsc::Sender<Vec<u8>>);
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn streaming(guest: &Guest) -> Checked {
+    let (sender, receiver) = mpsc::channel();
+    let channel = guest.channel()?;
+    std::thread::scope(|scope| {
+        let line = "mkfifo /tmp/gate; echo first; read go </tmp/gate; rm /tmp/gate";
+        let running = scope
+            .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
+        let first = receiver
+            .recv_timeout(Duration::from_secs(20))
+            .map_err(|error| error.to_string());
+        let opened = guest.text("echo go >/tmp/gate");
+        let outcome = running.join().map_err(|_| "panicked".to_owned())?;
+        same("first output", &first?, &b"first\n".to_vec())?;
+        opened?;
+        same(
+            "outcome",
+            &outcome.map_err(|error| error.to_string())?,
+            &Outcome::Exited(0),
+        )
+    })
+}
+
+pub(crate) fn large_output(guest: &Guest) -> Checked {
+    let length = 64 * 1024 * 1024;
+    let mut stdout = Checksum::default();
+    let began = Instant::now();
+    let outcome = guest
+        .channel()?
+        .run(
+            &command(&format!("head -c {length} /dev/zero"), None),
+            &mut stdout,
+            &mut io::sink(),
+        )
+        .map_err(|error| error.to_string())?;
+    println!(
+        "measured: 64 MiB of output in {:.2} s",
+        began.elapsed().as_secs_f64()
+    );
+    same("outcome", &outcome, &Outcome::Exited(0))?;
+    same("bytes", &stdout.bytes, &length)?;
+    let zeros =
+        Checksum::of(io::Read::take(io::repeat(0), length)).map_err(|error| error.to_string())?;
+    same("checksum", &stdout.sha256(), &zeros.sha256())
+}
+
+pub(crate) fn time_out(guest: &Guest) -> Checked {
+    let line =
+        "sleep 1000 & echo $!; (sleep 1000 & echo $!; wait) & sh -c 'echo $$; exec sleep 1000'";
+    let began = Instant::now();
+    let ran = guest.run_with(line, Some(1.5))?;
+    same("outcome", &ran.outcome, &Outcome::TimedOut(1.5))?;
+    holds(
+        "it took more than 10 s",
+        began.elapsed() < Duration::from_secs(10),
+    )?;
+    let pids = String::from_utf8_lossy(&ran.stdout).into_owned();
+    same("processes", &pids.lines().count(), &3)?;
+    for pid in pids.lines() {
+        guest.wait_for_death(pid, Duration::from_secs(5))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn hang_up(guest: &Guest) -> Checked {
+    let cancel = Cancel::new().map_err(|error| error.to_string())?;
+    let channel = guest.cancellable(cancel.clone());
+    let (sender, receiver) = mpsc::channel();
+    let pid = std::thread::scope(|scope| {
+        let line = "echo $$; exec sleep 1000";
+        let running = scope
+            .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
+        let pid = receiver
+            .recv_timeout(Duration::from_secs(20))
+            .map_err(|error| error.to_string());
+        cancel.cancel();
+        let _ = running.join();
+        pid
+    })?;
+    let pid = String::from_utf8_lossy(&pid).trim().to_owned();
+    guest.wait_for_death(&pid, Duration::from_secs(1))
+}
+
+pub(crate) fn daemon(guest: &Guest) -> Checked {
+    let pid = guest.text("setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!")?;
+    let alive = guest.run(&format!("kill -0 {pid}"))?.outcome;
+    guest.run(&format!("kill {pid}"))?;
+    same("the daemon after its request", &alive, &Outcome::Exited(0))
+}

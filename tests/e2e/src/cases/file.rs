@@ -1,0 +1,114 @@
+//! Files: sizes, modes, and what cannot be stored.
+
+use crate::checksum::{Checksum, Pattern};
+use crate::guest::{Checked, Guest, holds, same};
+use smolvm_host::channel::{ChannelError, Fetched};
+use smolvm_protocol::request::Destination;
+use std::time::Instant;
+
+/// Around each boundary of a frame and of a write, and one that fills every buffer on the way.
+const SIZES: [u64; 11] = [
+    0,
+    1,
+    4096,
+    28_667,
+    28_672,
+    28_673,
+    65_535,
+    65_536,
+    65_537,
+    1 << 20,
+    64 << 20,
+];
+
+fn put(
+    guest: &Guest,
+    path: &str,
+    seed: u64,
+    size: u64,
+    mode: Option<u32>,
+) -> Result<(), ChannelError> {
+    let channel = guest.channel().map_err(|error| ChannelError::Write {
+        what: "a channel".to_owned(),
+        source: std::io::Error::other(error),
+    })?;
+    let destination = Destination {
+        path: path.into(),
+        name: None,
+        mode,
+    };
+    channel.put_file(
+        &mut Pattern::new(seed, size),
+        size,
+        destination,
+        guest.deadline(),
+    )
+}
+
+fn get(guest: &Guest, path: &str) -> Result<(Fetched, Checksum), String> {
+    let mut content = Checksum::default();
+    let fetched = guest
+        .channel()?
+        .get_file(path.as_bytes(), &mut content, guest.deadline())
+        .map_err(|error| error.to_string())?;
+    Ok((fetched, content))
+}
+
+pub(crate) fn sizes(guest: &Guest) -> Checked {
+    for size in SIZES {
+        let began = Instant::now();
+        put(guest, "/tmp/sized", size, size, None)
+            .map_err(|error| format!("{size} bytes: {error}"))?;
+        let there = began.elapsed().as_secs_f64();
+        let (fetched, content) = get(guest, "/tmp/sized")?;
+        if size == 64 << 20 {
+            let back = began.elapsed().as_secs_f64() - there;
+            println!("measured: 64 MiB there in {there:.2} s, back in {back:.2} s");
+        }
+        same("bytes", &(fetched.bytes, content.bytes), &(size, size))?;
+        let sent = Checksum::of(Pattern::new(size, size)).map_err(|error| error.to_string())?;
+        same(
+            &format!("checksum of {size} bytes"),
+            &content.sha256(),
+            &sent.sha256(),
+        )?;
+    }
+    guest.text("rm /tmp/sized").map(drop)
+}
+
+pub(crate) fn mode(guest: &Guest) -> Checked {
+    put(guest, "/tmp/moded", 1, 10, Some(0o4751)).map_err(|error| error.to_string())?;
+    same(
+        "mode",
+        &guest.text("stat -c %a /tmp/moded")?,
+        &"4751".to_owned(),
+    )?;
+    put(guest, "/tmp/moded", 2, 20, None).map_err(|error| error.to_string())?;
+    let (fetched, _) = get(guest, "/tmp/moded")?;
+    same(
+        "the new file",
+        &fetched,
+        &Fetched {
+            mode: 0o600,
+            bytes: 20,
+        },
+    )?;
+    guest.text("rm /tmp/moded").map(drop)
+}
+
+pub(crate) fn full_disk(guest: &Guest) -> Checked {
+    guest.text("mkdir /tmp/small && mount -t tmpfs -o size=1m none /tmp/small && echo old >/tmp/small/file")?;
+    let refused = put(guest, "/tmp/small/file", 1, 4 << 20, None);
+    let left = guest.text("ls -A /tmp/small; cat /tmp/small/file")?;
+    guest.text("umount /tmp/small && rmdir /tmp/small")?;
+    match refused {
+        Err(ChannelError::Refused { .. }) => {}
+        other => return Err(format!("{other:?} where it should be refused")),
+    }
+    same("what is left", &left, &"file\nold".to_owned())
+}
+
+pub(crate) fn proc(guest: &Guest) -> Checked {
+    let (_, content) = get(guest, "/proc/kallsyms")?;
+    holds("it is short", content.bytes > 100_000)
+}
