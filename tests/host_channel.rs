@@ -1,4 +1,5 @@
 //! The library's channel against the real agent.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
 #[path = "support/agent.rs"]
 mod agent;

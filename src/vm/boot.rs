@@ -182,7 +182,7 @@ impl<'start> Boot<'start> {
 
     fn not_ready(&self) -> VmError {
         VmError::NotReady {
-            seconds: self.plan.ready_limit.as_secs(),
+            limit: self.plan.ready_limit,
             last_lines: self.last_lines(),
         }
     }

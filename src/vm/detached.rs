@@ -1,8 +1,8 @@
 //! Starting a program that outlives us: a session of its own, its output in files.
 //!
-//! Owns the only `unsafe` of this crate: std has no safe way to call `setsid` in the child. Between
-//! fork and exec the child calls `setsid(2)` and nothing else, which is async-signal-safe and
-//! allocates nothing.
+//! Owns the only `unsafe` of this crate: std has no safe way to do anything in the child. Between
+//! fork and exec the child calls `setsid(2)` and `close_range(2)` and nothing else; both are plain
+//! system calls, async-signal-safe, and allocate nothing.
 #![allow(unsafe_code, reason = "std offers no safe setsid in a child")]
 
 use super::VmError;
@@ -45,11 +45,12 @@ pub(super) fn spawn(
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors);
-    // SAFETY: the closure runs in the child between fork and exec. It calls setsid, which is
-    // async-signal-safe (signal-safety(7)), and touches no memory that another thread may hold.
+    // SAFETY: the closure runs in the child between fork and exec. It makes two system calls, which
+    // are async-signal-safe (signal-safety(7)), and touches no memory that another thread may hold.
     unsafe {
         command.pre_exec(|| {
             rustix::process::setsid()?;
+            close_inherited_on_exec();
             Ok(())
         });
     }
@@ -63,6 +64,20 @@ pub(super) fn spawn(
             let gone = "it ended at once";
             Err(spawn_error(std::io::Error::other(gone)))
         }
+    }
+}
+
+/// Descriptors that our own starter left open, such as a script's lock, end with us and not with a VM.
+/// A kernel before 5.11 cannot do this; they stay open there.
+fn close_inherited_on_exec() {
+    // SAFETY: close_range takes no pointer; with this flag it only marks descriptors for exec, so that
+    // the ones std uses meanwhile, marked already, stay usable.
+    unsafe {
+        libc::close_range(
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use crate::places::NoPlace;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why a VM cannot be started, found or ended.
 #[derive(Debug)]
@@ -83,8 +84,8 @@ pub enum VmError {
     },
     /// The agent did not answer in time.
     NotReady {
-        /// How long was waited, in seconds.
-        seconds: u64,
+        /// How long was waited.
+        limit: Duration,
         /// The last lines that QEMU and the guest's console said.
         last_lines: String,
     },
@@ -161,12 +162,10 @@ impl fmt::Display for VmError {
                     lines => lines,
                 }
             ),
-            Self::NotReady {
-                seconds,
-                last_lines,
-            } => write!(
+            Self::NotReady { limit, last_lines } => write!(
                 formatter,
-                "the agent in the VM did not answer within {seconds} s{last_lines}"
+                "the agent in the VM did not answer within {} s{last_lines}",
+                limit.as_secs_f64()
             ),
             Self::Kvm { reason } => {
                 write!(formatter, "KVM cannot be used: {reason}; try --tcg")

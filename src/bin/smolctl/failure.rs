@@ -7,6 +7,7 @@ use smolvm_host::channel::ChannelError;
 use smolvm_host::image::ImageError;
 use smolvm_host::transport::TransportError;
 use smolvm_host::vm::VmError;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io;
 
@@ -56,7 +57,8 @@ impl Failure {
         }
     }
 
-    fn cancelled() -> Self {
+    /// We were told to end.
+    pub(crate) fn cancelled() -> Self {
         Self {
             is_cancelled: true,
             ..Self::quiet(INTERRUPTED)
@@ -85,7 +87,7 @@ impl Failure {
     }
 
     /// A call to the agent of `target` failed.
-    pub(crate) fn channel(target: &impl Display, error: ChannelError) -> Self {
+    pub(crate) fn channel(target: &OsStr, error: ChannelError) -> Self {
         let code = match &error {
             ChannelError::Cancelled | ChannelError::Transport(TransportError::Cancelled) => {
                 return Self::cancelled();
@@ -101,7 +103,24 @@ impl Failure {
             },
             _ => AGENT,
         };
-        Self::new(code, Error::new(error).context(target.to_string()))
+        Self::new(
+            code,
+            Error::new(error).context(target.to_string_lossy().into_owned()),
+        )
+    }
+
+    /// No agent of that name can be asked.
+    pub(crate) fn unreachable(error: VmError) -> Self {
+        Self::new(AGENT, error.into())
+    }
+
+    /// The same for `run`, whose exit code 1 would be taken for the command's own.
+    pub(crate) fn of_run(self) -> Self {
+        let code = match self.code {
+            LOCAL => AGENT,
+            code => code,
+        };
+        Self { code, ..self }
     }
 
     /// The failure as seen by somebody who knows which signal, if any, has arrived.
@@ -147,7 +166,7 @@ mod tests {
     use super::*;
 
     fn code_of(error: ChannelError) -> u8 {
-        Failure::channel(&"vm", error).code()
+        Failure::channel("vm".as_ref(), error).code()
     }
 
     fn spawn_failed(errno: Option<i32>) -> ChannelError {

@@ -25,7 +25,7 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
         let local = local_path(&arguments.local, &arguments.remote)?;
         channel.get_file_to(remote, &local, deadline)
     };
-    fetched.map_err(|error| Failure::channel(&arguments.target.display(), error))?;
+    fetched.map_err(|error| Failure::channel(&arguments.target, error))?;
     Ok(0)
 }
 
@@ -39,7 +39,7 @@ fn local_path(local: &Path, remote: &OsStr) -> Result<PathBuf, Failure> {
         Failure::usage(format_args!(
             "{} is a directory and '{}' has no name to use in it",
             local.display(),
-            remote.display()
+            remote.to_string_lossy()
         ))
     })?;
     Ok(local.join(name))

@@ -37,7 +37,7 @@ fn ask(
 ) -> Result<u8, Failure> {
     let channel = channel_to(target, cancel)?;
     let start = Instant::now();
-    let pong = call(&channel).map_err(|error| Failure::channel(&target.display(), error))?;
+    let pong = call(&channel).map_err(|error| Failure::channel(target, error))?;
     let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
     if as_json {
         print_line(

@@ -5,11 +5,13 @@ use crate::failure::Failure;
 use crate::ping::duration;
 use crate::run::channel_to;
 use anyhow::Context;
+use rustix::event::{PollFd, PollFlags, poll};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::deadline::Deadline;
 use smolvm_protocol::request::Destination;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -22,7 +24,12 @@ pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failu
         return Err(Failure::usage("the path in the guest is empty"));
     }
     let channel = channel_to(&arguments.target, cancel)?;
-    let mut source = Source::open(&arguments.local, cancel).map_err(Failure::local)?;
+    let mut source = Source::open(&arguments.local, cancel).map_err(|error| {
+        if cancel.is_cancelled() {
+            return Failure::cancelled();
+        }
+        Failure::local(error)
+    })?;
     let destination = Destination {
         path: arguments.remote.as_bytes().to_vec(),
         name: source.name.take(),
@@ -31,7 +38,7 @@ pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failu
     let deadline = Deadline::after_optional(arguments.timeout.map(duration));
     channel
         .put_file(&mut source.file, source.size, destination, deadline)
-        .map_err(|error| Failure::channel(&arguments.target.display(), error))?;
+        .map_err(|error| Failure::channel(&arguments.target, error))?;
     Ok(0)
 }
 
@@ -46,7 +53,7 @@ struct Source {
 impl Source {
     fn open(path: &Path, cancel: &Cancel) -> anyhow::Result<Self> {
         if path == Path::new("-") {
-            let file = spool(&mut io::stdin().lock(), cancel)
+            let file = spool(&io::stdin().as_fd().try_clone_to_owned()?.into(), cancel)
                 .context("cannot keep standard input in a temporary file")?;
             let size = file.metadata()?.len();
             return Ok(Self {
@@ -62,7 +69,7 @@ impl Source {
             anyhow::ensure!(!metadata.is_dir(), "is a directory");
             // Pipes, and files of /proc, do not know their size.
             if !metadata.is_file() || metadata.len() == 0 {
-                file = spool(&mut file, cancel)?;
+                file = spool(&file, cancel)?;
             }
             Ok(Self {
                 size: file.metadata()?.len(),
@@ -76,16 +83,22 @@ impl Source {
 }
 
 /// A copy that has no name, so that nothing of it stays: the protocol wants the size first.
-fn spool(source: &mut dyn Read, cancel: &Cancel) -> anyhow::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    let mut piece = source.take(0);
+fn spool(source: &File, cancel: &Cancel) -> anyhow::Result<File> {
+    let mut copy = tempfile::tempfile()?;
+    let mut buffer = vec![0; 64 * 1024];
     loop {
-        piece.set_limit(1024 * 1024);
-        if io::copy(&mut piece, &mut file)? == 0 {
+        let mut fds = [
+            PollFd::new(source, PollFlags::IN),
+            PollFd::new(cancel, PollFlags::IN),
+        ];
+        poll(&mut fds, None)?;
+        anyhow::ensure!(fds[1].revents().is_empty(), "interrupted");
+        let count = (&mut &*source).read(&mut buffer)?;
+        if count == 0 {
             break;
         }
-        anyhow::ensure!(!cancel.is_cancelled(), "interrupted");
+        copy.write_all(&buffer[..count])?;
     }
-    file.rewind()?;
-    Ok(file)
+    copy.rewind()?;
+    Ok(copy)
 }

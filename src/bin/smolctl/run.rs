@@ -15,18 +15,18 @@ pub(crate) fn run(arguments: RunArguments, cancel: &Cancel) -> Result<u8, Failur
     let target = arguments.target.clone();
     let command = command_of(arguments)?;
     let channel = channel_to(&target, cancel)?;
-    let mut stdout = Output::stdout(cancel).map_err(Failure::output)?;
-    let mut stderr = Output::stderr(cancel).map_err(Failure::output)?;
+    let mut stdout = Output::stdout(cancel).map_err(|error| Failure::output(error).of_run())?;
+    let mut stderr = Output::stderr(cancel).map_err(|error| Failure::output(error).of_run())?;
     let outcome = channel
         .run(&command, &mut stdout, &mut stderr)
-        .map_err(|error| Failure::channel(&target.display(), error))?;
+        .map_err(|error| Failure::channel(&target, error).of_run())?;
     Ok(exit_code(outcome))
 }
 
 /// The channel to a target as typed.
 pub(crate) fn channel_to(target: &OsStr, cancel: &Cancel) -> Result<Channel, Failure> {
     let target = Target::parse(target).map_err(Failure::usage)?;
-    let address = target.address()?;
+    let address = target.address().map_err(Failure::unreachable)?;
     Ok(Channel::with_cancel(address, cancel.clone()))
 }
 
@@ -64,7 +64,7 @@ fn environment_of(entries: &[OsString]) -> Result<Environment, Failure> {
             Some(at @ 1..) => Ok((bytes[..at].to_vec(), bytes[at + 1..].to_vec())),
             _ => Err(Failure::usage(format_args!(
                 "'{}' sets no variable; write -e NAME=VALUE",
-                entry.display()
+                entry.to_string_lossy()
             ))),
         }
     };

@@ -1,0 +1,278 @@
+//! The command line against the real agent: exit codes, streams, signals.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
+
+#[path = "support/agent.rs"]
+mod agent;
+#[path = "support/wait.rs"]
+mod wait;
+
+use agent::Agent;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Command, Output, Stdio};
+use wait::{is_running, soon};
+
+fn target(agent: &Agent) -> OsString {
+    let mut target = OsString::from("unix:");
+    target.push(agent.folder().join("agent.sock"));
+    target
+}
+
+/// `smolctl VERB <agent> ARGUMENTS`
+fn smolctl(agent: &Agent, verb: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smolctl"));
+    command.arg(verb).arg(target(agent)).args(arguments);
+    command
+}
+
+fn run(agent: &Agent, arguments: &[&str]) -> Output {
+    smolctl(agent, "run", arguments).output().unwrap()
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn exit_code_is_the_commands_and_both_streams_are_its_own() {
+    let agent = Agent::start();
+    let output = run(&agent, &["-c", "echo out; echo err >&2; exit 42"]);
+    assert_eq!(output.status.code(), Some(42));
+    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(output.stderr, b"err\n");
+    assert_eq!(run(&agent, &["-c", "kill -15 $$"]).status.code(), Some(143));
+    assert_eq!(run(&agent, &["-c", "true"]).status.code(), Some(0));
+}
+
+#[test]
+fn time_limit_of_the_command_ends_with_124() {
+    let output = run(&Agent::start(), &["--timeout", "0.2", "-c", "sleep 60"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert!(output.stdout.is_empty());
+    assert!(stderr_of(&output).contains("time limit of 0.2 s"));
+}
+
+#[test]
+fn command_that_cannot_be_started_ends_with_126_or_127() {
+    let agent = Agent::start_with(|command| {
+        command.env("SHELL", "/nowhere/sh");
+    });
+    assert_eq!(run(&agent, &["-c", "true"]).status.code(), Some(127));
+    let agent = Agent::start_with(|command| {
+        command.env("SHELL", "/etc/passwd");
+    });
+    assert_eq!(run(&agent, &["-c", "true"]).status.code(), Some(126));
+    let raw = run(&agent, &["--shell", "raw", "-c", "exit 3"]);
+    assert_eq!(raw.status.code(), Some(3));
+}
+
+#[test]
+fn variables_and_lines_that_are_no_utf_8_arrive_as_they_are() {
+    let agent = Agent::start();
+    let output = smolctl(&agent, "run", &["-e"])
+        .arg(OsStr::from_bytes(b"A=\xfe='"))
+        .arg("-c")
+        .arg(OsStr::from_bytes(b"printf '%s' \"$A\xff\""))
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"\xfe='\xff");
+}
+
+#[test]
+fn exact_arguments_are_refused_and_never_joined() {
+    let output = run(&Agent::start(), &["--", "echo", "a b"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    assert!(stderr_of(&output).contains("not possible yet"));
+}
+
+#[test]
+fn wrong_calls_end_with_2() {
+    for arguments in [
+        &["run", "cid:3"][..],
+        &["run", "cid:3", "-c", ""],
+        &["run", "cid:3", "-c", "x", "--shell", "fish"],
+        &["run", "cid:3", "-c", "x", "--timeout", "-1"],
+        &["run", "cid:3", "-c", "x", "-e", "NAME"],
+        &["ping", "cid:2"],
+        &["ping", "tcp:host"],
+        &["ping", "a b"],
+        &["ping", "unix:"],
+        &["ping", "cid:3", "--timeout", "0"],
+        &["put", "unix:/x", "l", ""],
+        &["get", "unix:/x", "", "l"],
+        &["frobnicate"],
+        &[],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn missing_agent_ends_with_125_and_one_sentence() {
+    let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+        .args(["run", "unix:/nowhere/s", "-c", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        stderr_of(&output),
+        "smolctl: unix:/nowhere/s: cannot connect to unix:/nowhere/s: No such file or directory \
+         (os error 2)\n"
+    );
+}
+
+#[test]
+fn programs_read_json() {
+    let agent = Agent::start();
+    for verb in ["ping", "wait-ready"] {
+        let output = smolctl(&agent, verb, &["--json"]).output().unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["protocol"], 1);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+        .args(["version", "--json"])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+}
+
+/// A command that prints its id, and sleeps; its id.
+fn endless(agent: &Agent) -> (Child, BufReader<std::process::ChildStdout>, String) {
+    let line = "echo $$; exec sleep 60";
+    let mut child = smolctl(agent, "run", &["--shell", "raw", "-c", line])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut pid = String::new();
+    stdout.read_line(&mut pid).unwrap();
+    let pid = pid.trim().to_owned();
+    assert!(is_running(&pid));
+    (child, stdout, pid)
+}
+
+#[test]
+fn signals_end_the_command_then_us() {
+    let agent = Agent::start();
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let (mut child, _stdout, pid) = endless(&agent);
+        let status = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(soon(|| !is_running(&pid)));
+    }
+}
+
+#[test]
+fn broken_pipe_ends_the_command_quietly() {
+    let agent = Agent::start();
+    let line = "echo $$; exec yes";
+    let mut child = smolctl(&agent, "run", &["--shell", "raw", "-c", line])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut pid = String::new();
+    stdout.read_line(&mut pid).unwrap();
+    drop(stdout);
+    let mut stderr = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert_eq!(stderr, "");
+    assert!(soon(|| !is_running(pid.trim())));
+}
+
+#[test]
+fn signal_is_heard_while_standard_input_is_silent() {
+    let agent = Agent::start();
+    let mut child = smolctl(&agent, "put", &["-", "x"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let unread = |stdin: &std::process::ChildStdin| rustix::io::ioctl_fionread(stdin).unwrap();
+    stdin.write_all(b"x").unwrap();
+    assert!(soon(|| unread(&stdin) == 0));
+    let status = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!agent.folder().join("x").exists());
+}
+
+#[test]
+fn signal_is_heard_while_nobody_reads_our_output() {
+    let agent = Agent::start();
+    let mut child = smolctl(&agent, "run", &["-c", "yes"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0]).unwrap();
+    let status = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn files_go_there_and_back_by_name_and_by_stream() {
+    let agent = Agent::start();
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("local");
+    let content = vec![7; 200_000];
+    fs::write(&local, &content).unwrap();
+    fs::create_dir(agent.folder().join("d")).unwrap();
+    let put = smolctl(&agent, "put", &[local.to_str().unwrap(), "d"]).status();
+    assert!(put.unwrap().success());
+    let back = tempfile::tempdir().unwrap();
+    let get = smolctl(&agent, "get", &["d/local", back.path().to_str().unwrap()]).status();
+    assert!(get.unwrap().success());
+    assert_eq!(fs::read(back.path().join("local")).unwrap(), content);
+
+    let mut child = smolctl(&agent, "put", &["-", "piped", "--mode", "604"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&content).unwrap();
+    assert!(child.wait().unwrap().success());
+    let output = smolctl(&agent, "get", &["piped", "-"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == content);
+    let output = run(&agent, &["-c", "stat -c %a piped"]);
+    assert_eq!(output.stdout, b"604\n");
+}
+
+#[test]
+fn files_that_are_not_there_are_told_on_either_side() {
+    let agent = Agent::start();
+    let output = smolctl(&agent, "put", &["/nowhere/f", "x"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output).contains("cannot send /nowhere/f: No such file"));
+    let output = smolctl(&agent, "put", &["/", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let output = smolctl(&agent, "get", &["nowhere", "-"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(output.stdout.is_empty());
+    assert!(stderr_of(&output).contains("refused by the agent"));
+}

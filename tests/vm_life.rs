@@ -1,0 +1,230 @@
+//! `smolctl vm` with stand-ins for QEMU and the vsock device: what a failing or interrupted start
+//! leaves behind, and what is said.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
+
+#[path = "support/folder.rs"]
+mod folder;
+#[path = "support/wait.rs"]
+mod wait;
+
+use folder::Folder;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use wait::{is_running, soon};
+
+/// Stands in for the device: makes its socket's file, writes its id, and lives on.
+const DEVICE: &str = "echo $$ >device.pid.new; mv device.pid.new device.pid\n\
+    : >\"${2##*,socket=}\"; exec sleep 60";
+/// Stands in for QEMU: writes its id and lives on.
+const QEMU: &str = "echo $$ >qemu.pid.new; mv qemu.pid.new qemu.pid; exec sleep 60";
+
+/// A folder with an image and both stand-ins, which leave their ids in it.
+fn folder_with(device: &str, qemu: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    let image = folder.path("image");
+    assert!(folder.image_build(&image).status().unwrap().success());
+    let here = format!("cd {}\nPATH=/usr/bin:/bin\n", folder.path("").display());
+    for (name, script) in [("vhost-device-vsock", device), ("qemu-system-x86_64", qemu)] {
+        let script = format!("#!/bin/sh\n{here}{script}");
+        let path = folder.write(&format!("bin/{name}"), script.as_bytes());
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+fn start(folder: &Folder) -> Command {
+    folder.smolctl(&["vm", "start", "--tcg", "--image", "image", "--name", "a"])
+}
+
+fn outcome(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    assert!(output.stdout.is_empty());
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap(), stderr)
+}
+
+fn pid(folder: &Folder, name: &str) -> String {
+    fs::read_to_string(folder.path(name))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Neither a VM nor its processes are left.
+fn assert_nothing_left(folder: &Folder) {
+    assert_eq!(folder.names("s/vms"), [".lock"]);
+    for name in ["device.pid", "qemu.pid"] {
+        let pid = pid(folder, name);
+        assert!(pid.is_empty() || soon(|| !is_running(&pid)), "{name} lives");
+    }
+}
+
+/// Whether this host has the kernel's own device, so that no stand-in is asked for.
+fn has_vhost_vsock() -> bool {
+    Path::new("/dev/vhost-vsock").exists()
+}
+
+#[test]
+fn qemu_that_dies_is_told_with_its_last_lines() {
+    let folder = folder_with(DEVICE, "echo 'qemu: no such machine' >&2; exit 1");
+    let (code, sentence) = outcome(&mut start(&folder));
+    assert_eq!(code, 1);
+    assert!(
+        sentence.ends_with(
+            "smolctl: QEMU ended while the VM was starting:\n  qemu: qemu: no such machine\n"
+        ),
+        "{sentence}"
+    );
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn device_that_dies_is_told_with_its_last_lines() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with("echo 'no device' >&2; exit 1", QEMU);
+    let (code, sentence) = outcome(&mut start(&folder));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("vhost-device-vsock ended"), "{sentence}");
+    assert!(sentence.contains("device: no device"), "{sentence}");
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn agent_that_never_answers_costs_the_time_limit() {
+    let folder = folder_with(DEVICE, QEMU);
+    let (code, sentence) = outcome(start(&folder).args(["--timeout", "0.3"]));
+    assert_eq!(code, 1);
+    assert!(
+        sentence.contains("did not answer within 0.3 s"),
+        "{sentence}"
+    );
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn interrupted_start_leaves_nothing() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let folder = folder_with(DEVICE, QEMU);
+        let child = start(&folder).stderr(Stdio::null()).spawn().unwrap();
+        assert!(soon(|| folder.path("qemu.pid").exists()));
+        let status = Command::new("/bin/kill")
+            .args([format!("-{signal}"), child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        assert_nothing_left(&folder);
+    }
+}
+
+#[test]
+fn killed_start_is_shown_as_running_or_stopped_and_cleared_by_stop() {
+    let folder = folder_with(DEVICE, QEMU);
+    let mut child = start(&folder).stderr(Stdio::null()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    let taken = outcome(&mut start(&folder));
+    assert_eq!(taken.0, 1);
+    assert!(taken.1.contains("a VM named a runs already"), "{}", taken.1);
+    let (code, sentence) = outcome(&mut folder.smolctl(&["vm", "stop", "a"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("is still being started"), "{sentence}");
+    let record = folder.path("s/vms/a/vm.json");
+    assert!(soon(|| {
+        let json = fs::read(&record).unwrap_or_default();
+        let record: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
+        !record["qemu"].is_null()
+    }));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[0]["status"], "running");
+    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn stopped_vm_makes_room_for_one_of_its_name() {
+    let folder = folder_with(DEVICE, "exit 3");
+    let mut record = serde_json::json!({
+        "format": 1, "name": "a", "phase": "running", "arch": "x86_64", "image": "/i",
+        "accelerator": "tcg", "cid": 3, "vsock": {"socket": "/x"}, "boot_id": "another",
+        "starter": {"pid": 1, "start_time": 1}, "qemu": {"pid": 1, "start_time": 1}, "device": null
+    });
+    folder.write("s/vms/a/vm.json", record.to_string().as_bytes());
+    let (code, sentence) = outcome(&mut folder.smolctl(&["ping", "a"]));
+    assert_eq!(code, 125);
+    assert!(sentence.contains("the VM a has stopped"), "{sentence}");
+    assert!(outcome(&mut start(&folder)).1.contains("QEMU ended"));
+    assert_nothing_left(&folder);
+    record["format"] = 9.into();
+    folder.write("s/vms/a/vm.json", record.to_string().as_bytes());
+    let (code, sentence) = outcome(&mut start(&folder));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("vm.json is broken"), "{sentence}");
+}
+
+#[test]
+fn missing_programs_and_bad_images_are_told_before_anything_is_made() {
+    let folder = folder_with(DEVICE, QEMU);
+    let expect = |wanted: &str| {
+        let (code, sentence) = outcome(&mut start(&folder));
+        assert_eq!(code, 1, "{sentence}");
+        assert!(sentence.contains(wanted), "{sentence}");
+        assert!(folder.names("s/vms").is_empty());
+    };
+    if !has_vhost_vsock() {
+        fs::remove_file(folder.path("bin/vhost-device-vsock")).unwrap();
+        expect("scripts/vm-tools.sh brings the latter");
+    }
+    fs::remove_file(folder.path("bin/qemu-system-x86_64")).unwrap();
+    expect("qemu-system-x86_64 is not installed; scripts/vm-tools.sh --arch x86_64");
+    folder.write("image/vmlinuz", b"x");
+    expect("vmlinuz is not what its manifest says");
+    folder.write("image/manifest.json", b"{}");
+    expect("its manifest is broken");
+    fs::remove_dir_all(folder.path("image")).unwrap();
+    expect("cannot read the image");
+}
+
+#[test]
+fn wrong_names_and_numbers_end_with_2() {
+    let folder = Folder::new();
+    for arguments in [
+        &["vm", "start", "--image", "i", "--name", "a/b"][..],
+        &["vm", "start", "--image", "i", "--memory", "1"],
+        &["vm", "start", "--image", "i", "--cpus", "0"],
+        &["vm", "start", "--image", "i", "--kvm", "--tcg"],
+        &["vm", "start"],
+        &["vm", "stop", ".."],
+    ] {
+        assert_eq!(
+            outcome(&mut folder.smolctl(arguments)).0,
+            2,
+            "{arguments:?}"
+        );
+    }
+    let (code, sentence) = outcome(&mut folder.smolctl(&["vm", "stop", "gone"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("there is no VM named gone"), "{sentence}");
+}
+
+#[test]
+fn socket_path_that_is_too_long_is_told() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    let long = folder.path(&"s".repeat(90));
+    let (code, sentence) = outcome(start(&folder).env("SMOLVM_STATE_DIR", &long));
+    assert_eq!(code, 1);
+    assert!(
+        sentence.contains("set SMOLVM_STATE_DIR to a shorter folder"),
+        "{sentence}"
+    );
+}
