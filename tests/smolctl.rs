@@ -124,7 +124,7 @@ fn missing_agent_ends_with_125_and_one_sentence() {
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
         stderr_of(&output),
-        "smolctl: unix:/nowhere/s: cannot connect to unix:/nowhere/s: No such file or directory \
+        "smolctl: cannot connect to unix:/nowhere/s: No such file or directory \
          (os error 2)\n"
     );
 }

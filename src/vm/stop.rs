@@ -4,11 +4,10 @@
 //! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds.
 
 use super::VmError;
-use super::process::ProcessId;
 use super::record::{Status, VmRecord};
 use super::registry::Registry;
 use crate::cancel::Cancel;
-use crate::channel::{Channel, Command};
+use crate::channel::{Channel, ChannelError, Command};
 use crate::target::VmName;
 use smolvm_protocol::request::{RunRequest, Shell};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use std::time::Duration;
 /// What the guest is told.
 const POWER_OFF: &[u8] = b"sync; poweroff -f";
 /// How long the agent may take over that.
-const AGENT_LIMIT: Duration = Duration::from_secs(5);
+const AGENT_LIMIT: Duration = Duration::from_secs(3);
 /// How long QEMU may take to end once the guest was told.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
 /// How long a process may take to end by SIGTERM.
@@ -81,11 +80,11 @@ fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
         },
         deadline: Some(AGENT_LIMIT),
     };
-    // The guest is gone before it can answer, so every outcome but QEMU's end means nothing.
-    let _ = channel.run(&command, &mut std::io::sink(), &mut std::io::sink());
-    !cancel.is_cancelled() && has_ended(qemu)
-}
-
-fn has_ended(qemu: ProcessId) -> bool {
-    qemu.wait(POWER_OFF_LIMIT)
+    // The guest is gone before it can answer; an agent that is silent instead has powered nothing off.
+    let outcome = channel.run(&command, &mut std::io::sink(), &mut std::io::sink());
+    let limit = match outcome {
+        Ok(_) | Err(ChannelError::ClosedEarly | ChannelError::Transport(_)) => POWER_OFF_LIMIT,
+        Err(_) => Duration::ZERO,
+    };
+    qemu.wait(limit)
 }
