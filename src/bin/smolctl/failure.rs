@@ -103,10 +103,12 @@ impl Failure {
             },
             _ => AGENT,
         };
-        Self::new(
-            code,
-            Error::new(error).context(target.to_string_lossy().into_owned()),
-        )
+        // A VM's name says more than its socket; any other target stands in the sentence already.
+        let target = target.to_string_lossy().into_owned();
+        if target.contains(':') && error.to_string().contains(&target) {
+            return Self::new(code, error.into());
+        }
+        Self::new(code, Error::new(error).context(target))
     }
 
     /// No agent of that name can be asked.
