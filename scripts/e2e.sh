@@ -41,7 +41,10 @@ print(next(vm["target"] for vm in json.load(sys.stdin) if vm["name"] == sys.argv
     uds:*) "$PROJECT/scripts/conformance.sh" "vm:${target#uds:}" || status=$? ;;
     *) echo "skipped, because the published host reaches $target by CID only as root of a real host: its cases" ;;
     esac
-    [ "$status" = 0 ] || "$SMOLCTL" vm logs "$VM" 2>/dev/null | tail -n 30 >&2 || true
+    if [ "$status" != 0 ] && [[ $target = uds:* ]]; then
+        say "the guest's console:"
+        tail -n 30 "$(dirname "${target#uds:}")/console.log" >&2 || true
+    fi
     return "$status"
 }
 
