@@ -56,13 +56,13 @@ pub(super) fn spawn(
     }
     let mut child = command.spawn().map_err(spawn_error)?;
     let pid = i32::try_from(child.id()).expect("Linux's process ids are below 2^22");
-    match ProcessId::of(pid) {
+    match ProcessId::of_child(pid) {
         Some(process) => Ok(Detached { child, process }),
         None => {
             let _ = child.kill();
             let _ = child.wait();
-            let gone = "it ended at once";
-            Err(spawn_error(std::io::Error::other(gone)))
+            let reason = "/proc does not tell about it";
+            Err(spawn_error(std::io::Error::other(reason)))
         }
     }
 }

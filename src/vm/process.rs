@@ -31,6 +31,11 @@ impl ProcessId {
         start_time(pid).map(|start_time| Self { pid, start_time })
     }
 
+    /// A child of ours that nobody has collected yet; it may have ended already.
+    pub(super) fn of_child(pid: i32) -> Option<Self> {
+        stat(pid).map(|(_, start_time)| Self { pid, start_time })
+    }
+
     /// This very process.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
@@ -94,18 +99,21 @@ impl ProcessId {
     }
 }
 
-/// Field 22 of `/proc/<pid>/stat`, counted from behind the command's name, which may hold anything;
-/// `None` for one that is gone or a zombie.
+/// The start time of a process that lives; `None` for one that is gone or a zombie.
 fn start_time(pid: i32) -> Option<u64> {
+    let (state, start_time) = stat(pid)?;
+    (!matches!(state, 'Z' | 'X' | 'x')).then_some(start_time)
+}
+
+/// State and start time: fields 3 and 22 of `/proc/<pid>/stat`, counted from behind the command's
+/// name, which may hold anything.
+fn stat(pid: i32) -> Option<(char, u64)> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let name_end = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
     let mut fields = rest.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X" | "x") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
 }
 
 #[cfg(test)]
