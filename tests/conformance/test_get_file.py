@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 
 import pytest
 from host import CHUNK_BYTES, DATA, EOF, JSON, request, text
@@ -97,6 +98,7 @@ def test_path_that_is_no_proper_string_is_refused(agent, path):
     assert answer.kinds == [JSON]
     assert list(answer.control) == ["ok", "error"]
     assert answer.control["ok"] is False
+    assert "'path'" in answer.control["error"] or "nul" in answer.control["error"].lower()
 
 
 @pytest.fixture
@@ -118,6 +120,27 @@ def odd(tmp_path):
 def test_what_is_no_regular_file_is_refused_without_blocking(agent, odd, name):
     answer = agent.ask(op="get_file", path=os.path.join(odd, name), patience=agent.at_once)
     assert answer.frames == refusal("not a regular file")
+
+
+@pytest.mark.ours("the published agent opens a FIFO that comes after its look at the file, and waits")
+def test_file_swapped_for_a_fifo_at_any_moment_never_blocks(agent, odd):
+    path, over = odd / "swapped", threading.Event()
+
+    def swap():
+        while not over.is_set():
+            for kind in ("fifo", "file"):
+                os.link(odd / kind, odd / "next")
+                os.replace(odd / "next", path)
+
+    os.link(odd / "file", path)
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        seen = [agent.ask(op="get_file", path=str(path), patience=agent.at_once).data for _ in range(300)]
+    finally:
+        over.set()
+        swapper.join()
+    assert set(seen) == {b"", b"content"}
 
 
 @pytest.mark.parametrize(

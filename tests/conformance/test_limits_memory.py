@@ -52,6 +52,30 @@ def test_large_control_frames_are_in_memory_one_at_a_time(measured):
     wait_until(lambda: memory_kib(agent.pid) < before + MIB, agent.patience, "the memory is given back")
 
 
+def filled(start, piece, end):
+    """A control frame of nearly 16 MiB: `start`, as many pieces as fit, `end`."""
+    count = (MAX_FRAME_BYTES - len(start) - len(end)) // len(piece % 0)
+    return frame(JSON, start + b",".join(piece % number for number in range(count - count // 5)) + end)
+
+
+UNBUILT = {
+    "unknown array": (filled(b'{"op": "ping", "unknown": [', b"1%07d", b"]}"), "pong"),
+    "unknown object": (filled(b'{"op": "ping", "unknown": {', b'"%07d":[]', b"}}"), "pong"),
+    "unknown members": (filled(b'{"op": "ping", ', b'"%07d":{}', b"}"), "pong"),
+    "environment": (filled(b'{"op": "run", "cmd": "true", "env": {', b'"%07d":""', b"}}"), "error"),
+}
+
+
+@pytest.mark.ours(PYTHON)
+@pytest.mark.native(EMULATED)
+@pytest.mark.parametrize(("sent", "op"), UNBUILT.values(), ids=UNBUILT)
+def test_members_of_a_large_request_are_skipped_or_counted_not_built(measured, sent, op):
+    agent, before = measured
+    assert len(sent) > 8 << 20
+    assert agent.ask(sent).control["op"] == op
+    assert growth_kib(agent, before) < 24 * MIB
+
+
 @pytest.mark.ours("the published agent reads as many as there are")
 def test_small_requests_are_served_while_a_large_one_arrives(start_agent):
     agent = start_agent()

@@ -76,7 +76,6 @@ WAITING = {
 }
 
 
-@pytest.mark.ours(WHY_PERMITS)
 @pytest.mark.parametrize("asked", WAITING.values(), ids=WAITING)
 def test_65th_request_waits_for_one_to_end(start_agent, marks, tmp_path, asked):
     agent = start_agent()

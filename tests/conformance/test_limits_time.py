@@ -3,9 +3,8 @@
 import contextlib
 import time
 
-import host
 import pytest
-from host import JSON, STDOUT, frame, request, text
+from host import EOF, JSON, STDOUT, frame, request, text
 from processes import given_back, settled_holdings, wait_until
 
 PING = request(op="ping")
@@ -160,15 +159,17 @@ def test_answer_survives_megabytes_that_nobody_asked_for(agent):
     assert answer.control["exit_code"] == 0
 
 
-@pytest.mark.slow(12)
-def test_response_that_the_host_takes_slowly_arrives_whole(agent):
+@pytest.mark.slow(35)
+def test_response_that_the_host_does_not_take_for_long_arrives_whole(agent, tmp_path):
     size = 2 << 20
-    with agent.connect() as connection:
-        connection.send(request(op="run", shell="raw", cmd=f"head -c {size} /dev/zero"))
-        assert connection.read_frame()[0] == STDOUT
+    (tmp_path / "file").write_bytes(bytes(size))
+    with agent.connect() as run, agent.connect() as get:
+        run.send(request(op="run", shell="raw", cmd=f"exec cat {tmp_path}/file"))
+        get.send(request(op="get_file", path=f"{tmp_path}/file"))
         began = time.monotonic()
-        wait_until(lambda: time.monotonic() - began > 12, 20, "12 s pass")
-        answer = connection.read_answer()
-    assert len(answer.stdout) <= size - 1
-    assert answer.frames[-1] == (JSON, b'{"ok": true, "op": "exit", "exit_code": 0}')
-    assert max(len(payload) for _, payload in answer.frames) <= host.CHUNK_BYTES
+        wait_until(lambda: time.monotonic() - began > 35, 40, "35 s pass")
+        output, content = run.read_answer(), get.read_answer()
+    assert output.stdout == bytes(size)
+    assert output.frames[-1] == (JSON, b'{"ok": true, "op": "exit", "exit_code": 0}')
+    assert content.data == bytes(size)
+    assert content.frames[-1] == (EOF, b"")

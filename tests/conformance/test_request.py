@@ -89,6 +89,11 @@ def test_any_json_spelling_of_a_request_is_served(agent, payload):
     assert agent.ask(frame(JSON, payload)).control["op"] == "pong"
 
 
+def test_member_that_is_repeated_counts_by_its_last_value(agent):
+    members = b'{"op": "ping", "op": "run", "shell": "raw", "cmd": "exit 1", "cmd": "echo $A", "env": {"A": 1, "A": 2}}'
+    assert agent.ask(frame(JSON, members)).stdout == b"2\n"
+
+
 def test_null_counts_as_absent_in_run(agent):
     answer = agent.ask(op="run", cmd="echo hi", v=None, shell=None, env=None, timeout=None)
     assert answer.frames == [(STDOUT, b"hi\n"), (JSON, b'{"ok": true, "op": "exit", "exit_code": 0}')]

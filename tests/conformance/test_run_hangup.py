@@ -153,7 +153,6 @@ def test_request_waits_for_a_session_of_its_own_that_holds_a_pipe(agent, marks):
         assert connection.read_answer().frames == [(STDOUT, b"late\n"), EXIT_0]
 
 
-@pytest.mark.ours("the published agent waits for such a command for ever")
 def test_deadline_answers_though_a_session_of_its_own_holds_a_pipe(agent, marks):
     words = f"{marks.tell_pid('daemon')}; {marks.until('end')}"
     began = time.monotonic()

@@ -1,11 +1,16 @@
 """run: what kind of process a command is: its folder, session, input, signals and descriptors."""
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
 from host import request
 from processes import wait_until
+
+CAP_SYS_RESOURCE = 24
+CAPABILITIES = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.M)
+MAY_LOWER_SCORES = bool(int(CAPABILITIES[1], 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def test_command_runs_in_the_agents_working_directory(start_agent, tmp_path):
@@ -93,6 +98,13 @@ def test_command_inherits_no_descriptor(start_agent, tmp_path, marks):
 def test_descriptor_that_the_agent_inherited_does_not_reach_a_command(start_agent):
     agent = start_agent(options={"descriptors": [[0, 9], [0, 700]]})
     assert agent.run(OPEN_DESCRIPTORS).stdout.split() == [b"0", b"1", b"2"]
+
+
+@pytest.mark.ours("the published agent keeps the score that it was started with")
+@pytest.mark.skipif(not MAY_LOWER_SCORES, reason="this machine's root lacks CAP_SYS_RESOURCE, by which a score is lowered")
+def test_agent_is_not_the_first_to_go_when_memory_runs_out(agent):
+    started_with = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(Path(f"/proc/{agent.pid}/oom_score_adj").read_text()) < started_with
 
 
 def test_command_gets_the_oom_score_that_the_agent_was_started_with(agent):
