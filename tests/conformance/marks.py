@@ -3,6 +3,7 @@
 Owns the files and FIFOs for that, in the case's own folder, and the end of every process that has told its number.
 """
 
+import contextlib
 import os
 import signal
 
@@ -15,17 +16,22 @@ class Marks:
     def __init__(self, directory, patience):
         self.directory = directory
         self.patience = patience
-        self.pids = []
+        self.told = set()
         self._gates = []
 
     def close(self):
-        """Lets whatever still waits go on, and ends what has told its number."""
+        """Ends every process that has told its number, with its group, and lets whatever else still waits go on."""
+        for path in filter(os.path.exists, map(self.path, self.told)):
+            number = path.read_text().strip()
+            if number and runs(number):
+                with contextlib.suppress(ProcessLookupError):
+                    group = os.getpgid(int(number))
+                    if group != os.getpgrp():  # which is the case's own, should an agent not have made another
+                        os.killpg(group, signal.SIGKILL)
         for gate in self.directory.glob("*.gate"):
             self._gates.append(os.open(gate, os.O_RDWR))
         for gate in self._gates:
             os.close(gate)
-        for number in filter(runs, self.pids):
-            os.kill(number, signal.SIGKILL)
 
     def path(self, name):
         return self.directory / name
@@ -42,11 +48,10 @@ class Marks:
 
     def tell_pid(self, name, of="$$"):
         """Shell words that tell a process's number under that name."""
+        self.told.add(name)
         return f"echo {of} >{self.path(name)}"
 
     def pid(self, name):
-        """The number told under that name; the process is ended with the case if it still runs."""
+        """The number told under that name."""
         path = self.path(name)
-        number = int(wait_until(lambda: path.exists() and path.read_text().strip(), self.patience, f"'{name}' tells its pid"))
-        self.pids.append(number)
-        return number
+        return int(wait_until(lambda: path.exists() and path.read_text().strip(), self.patience, f"'{name}' tells its pid"))

@@ -185,9 +185,9 @@ def test_everything_that_requests_took_is_given_back(start_agent, tmp_path):
     asked = [
         request(op="ping"),
         request(op="run", shell="raw", cmd="exec yes"),
-        request(op="run", shell="raw", cmd="exec sleep 1000"),
-        request(op="run", shell="raw", cmd="sleep 1000 & exit 0"),
-        request(op="run", shell="raw", cmd="sleep 1000; true", timeout=0.1),
+        request(op="run", shell="raw", cmd="exec sleep 30"),
+        request(op="run", shell="raw", cmd="sleep 30 & exit 0"),
+        request(op="run", shell="raw", cmd="sleep 30; true", timeout=0.1),
         request(op="run", cmd=""),
         request(op="run", shell="raw", cmd="x" * 200_000),
         request(op="put_file", path=f"{tmp_path}/new", size=100),

@@ -55,7 +55,7 @@ def test_sigterm_ends_connections_of_every_kind(start_agent, tmp_path, marks):
         large,
         request(op="ping"),
         request(op="get_file", path=f"{tmp_path}/file"),
-        request(op="run", shell="raw", cmd=f"echo begun; {marks.until('never')}"),
+        request(op="run", shell="raw", cmd=f"{marks.tell_pid('held')}; echo begun; {marks.until('never')}"),
     ]
     connections = [agent.connect() for _ in sent]
     for connection, each in zip(connections, sent):
