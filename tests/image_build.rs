@@ -62,6 +62,7 @@ fn manifest_lists_modules_in_load_order() {
     );
     assert_eq!(manifest["kernel_release"], "6.1.0-test");
     assert_eq!(manifest["protocol"], 1);
+    assert_eq!(manifest["agent_version"], "1.2.3");
 }
 
 #[test]
@@ -85,7 +86,12 @@ fn older_image_is_replaced_and_nothing_else_is() {
 #[test]
 fn bad_input_costs_one_sentence_and_leaves_nothing() {
     let truncated = kernel()[..2000].to_vec();
-    let cases: [(&str, Vec<u8>, &str); 11] = [
+    let cases: [(&str, Vec<u8>, &str); 12] = [
+        (
+            "agent",
+            elf(62, 1, b"smolvm-guest-agent [options]\n"),
+            "is no guest agent: it tells no version; scripts/build-guest-agent.sh x86_64",
+        ),
         (
             "agent",
             elf(183, 1, b""),

@@ -3,7 +3,7 @@
 //! Owns their syntax; refuses to open anything. By hand, because the agent carries no
 //! argument-parsing library.
 
-use crate::VERSION;
+use crate::VERSION_LINE;
 use crate::listener::PeerRule;
 use smolvm_protocol::AGENT_PORT;
 use std::ffi::OsString;
@@ -97,7 +97,7 @@ impl Arguments {
             match name.as_slice() {
                 b"--help" | b"-h" => return Ok(Parsed::Print(HELP.to_owned())),
                 b"--version" | b"-V" => {
-                    return Ok(Parsed::Print(format!("smolvm-guest-agent {VERSION}\n")));
+                    return Ok(Parsed::Print(VERSION_LINE.to_owned()));
                 }
                 b"--listen" => listen.push(parse_listen(&value()?)?),
                 b"--port" => listen.push(Listen::Vsock {

@@ -24,6 +24,10 @@ use std::process::ExitCode;
 /// This program's version, as `ping` tells it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What `--version` prints. Image builders read the version off the binary by this line
+/// (src/image/build.rs), so it stands there as a whole.
+const VERSION_LINE: &str = concat!("smolvm-guest-agent ", env!("CARGO_PKG_VERSION"), "\n");
+
 fn main() -> ExitCode {
     match Arguments::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Parsed::Serve(arguments)) => match server::serve(&arguments) {

@@ -52,7 +52,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     let agent = read("guest agent", &inputs.agent)?;
     check_kernel(inputs, &kernel)?;
     check_busybox(inputs, &busybox)?;
-    check_agent(inputs, &agent)?;
+    let agent_version = check_agent(inputs, &agent)?;
     let release = kernel::release(&kernel);
     let modules = ModuleTree::open(&inputs.modules)?.closure(
         &layout.modules,
@@ -67,7 +67,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         format: MANIFEST_FORMAT,
         variant: "minimal".to_owned(),
         arch: inputs.arch,
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version,
         protocol: PROTOCOL_VERSION,
         kernel: KERNEL_NAME.to_owned(),
         kernel_release: release,
@@ -115,13 +115,39 @@ fn check_busybox(inputs: &Inputs, busybox: &[u8]) -> Result<(), ImageError> {
     })
 }
 
-fn check_agent(inputs: &Inputs, agent: &[u8]) -> Result<(), ImageError> {
-    check_static(agent, inputs.arch).map_err(|reason| ImageError::Unsuitable {
-        what: "guest agent",
-        path: inputs.agent.clone(),
-        reason,
-        remedy: format!("scripts/build-guest-agent.sh {} builds it", inputs.arch),
-    })
+/// Checks the agent, and tells its version.
+fn check_agent(inputs: &Inputs, agent: &[u8]) -> Result<String, ImageError> {
+    check_static(agent, inputs.arch)
+        .and_then(|()| {
+            agent_version(agent).ok_or_else(|| "is no guest agent: it tells no version".to_owned())
+        })
+        .map_err(|reason| ImageError::Unsuitable {
+            what: "guest agent",
+            path: inputs.agent.clone(),
+            reason,
+            remedy: format!("scripts/build-guest-agent.sh {} builds it", inputs.arch),
+        })
+}
+
+/// The version in the line that the agent prints for `--version` (guest-agent/src/main.rs), which
+/// stands in the program as it is: one for another architecture cannot be asked.
+fn agent_version(agent: &[u8]) -> Option<String> {
+    const BEFORE: &[u8] = b"smolvm-guest-agent ";
+    agent
+        .windows(BEFORE.len())
+        .enumerate()
+        .filter(|(_, window)| *window == BEFORE)
+        .find_map(|(at, _)| {
+            let line = agent[at + BEFORE.len()..]
+                .split(|byte| *byte == b'\n')
+                .next()?;
+            let version = std::str::from_utf8(line.get(..line.len().min(64))?).ok()?;
+            let is_version = version.starts_with(|first: char| first.is_ascii_digit())
+                && version
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || ".+-".contains(c));
+            is_version.then(|| version.to_owned())
+        })
 }
 
 /// A static program of the right architecture runs in a guest that has no loader and no libraries.

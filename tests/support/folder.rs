@@ -61,7 +61,7 @@ impl Folder {
     pub(crate) fn write_image_inputs(&self) {
         self.write("kernel", &kernel());
         self.write("busybox", &elf(62, 1, b"busybox"));
-        self.write("agent", &elf(62, 1, b"agent"));
+        self.write("agent", &elf(62, 1, b"smolvm-guest-agent 1.2.3\n"));
         self.write(
             "modules/modules.builtin",
             b"kernel/drivers/virtio/virtio.ko\n",
