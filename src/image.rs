@@ -2,7 +2,7 @@
 //!
 //! Owns the way from inputs to that folder: [`layout`] says what the root holds, [`elf`], [`kernel`]
 //! and [`modules`] look at the inputs, [`root`] makes the list of entries, [`archive`] writes it,
-//! [`manifest`] describes the result, [`folder`] puts it in place, [`build`] ties them together.
+//! [`manifest`] describes the result, [`folder`] puts it in place, [`mod@build`] ties them together.
 //! Refuses the clock, the user, the umask and the folder it runs in: an image is a pure function of
 //! its inputs' bytes.
 

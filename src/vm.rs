@@ -1,7 +1,7 @@
 //! A VM's life on this host: QEMU, the vsock device, and what is known of both.
 //!
 //! Owns one directory per VM ([`registry`]), QEMU's arguments ([`qemu`]), the choice between KVM and
-//! emulation ([`accelerator`]), and the way up ([`start`]) and down ([`stop`]). Refuses to know the
+//! emulation ([`accelerator`]), and the way up ([`mod@start`]) and down ([`mod@stop`]). Refuses to know the
 //! control protocol: it asks the agent through [`crate::channel`]. Processes are ended by id, and
 //! only after their start time was compared, so that a number used again is never hit.
 
