@@ -32,13 +32,23 @@ pub(crate) fn ignored() -> Vec<libc::c_int> {
     (1..=64).filter(|&signal| is_ignored(signal)).collect()
 }
 
+/// By the raw call: the C library keeps three signals to itself, and an ignored one of those stays
+/// ignored over an `exec` like any.
 fn is_ignored(signal: libc::c_int) -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: only reads the disposition into `action`, which lives through the call.
-    let read = checked(unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) });
-    // SAFETY: zeroed is a valid value, and a successful call has filled it.
-    let action = unsafe { action.assume_init() };
-    read.is_ok() && action.sa_sigaction == libc::SIG_IGN
+    // The kernel's `struct sigaction`: handler, flags, restorer, mask.
+    let mut action = [0u64; 4];
+    // SAFETY: only reads the disposition into `action`, which is as long as the kernel's structure
+    // and lives through the call; its signal set is 8 bytes.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            std::ptr::null::<u64>(),
+            action.as_mut_ptr(),
+            8usize,
+        )
+    };
+    returned == 0 && action[0] == libc::SIG_IGN as u64
 }
 
 /// Blocks the stop signals in this thread and all that it starts, and returns a descriptor that is

@@ -220,7 +220,7 @@ fn mode(value: &RawValue) -> Result<u32, Refusal> {
     match value.get().parse::<u32>() {
         Ok(mode) if mode <= 0o177_777 => Ok(mode & 0o7777),
         _ => Err(Refusal::new(
-            "'mode' must be permission bits, a whole number from 0 to 4095 (0o7777)",
+            "'mode' must be a whole number, the permission bits (0o7777 at most; a file type's bits are dropped)",
         )),
     }
 }

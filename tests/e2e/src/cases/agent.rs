@@ -36,6 +36,16 @@ pub(crate) fn idle(guest: &Guest) -> Checked {
     )
 }
 
+pub(crate) fn oom_score(guest: &Guest) -> Checked {
+    let agent = guest.text("cat /proc/$(pidof smolvm-guest-agent)/oom_score_adj")?;
+    same("the agent's adjustment", &agent, &"-1000".to_owned())?;
+    same(
+        "a command's",
+        &guest.text("cat /proc/self/oom_score_adj")?,
+        &"0".to_owned(),
+    )
+}
+
 pub(crate) fn many(guest: &Guest) -> Checked {
     let before = guest.agent_status("VmRSS")?;
     let line = "head -c 262144 /dev/zero; echo done >&2; sleep 0.2";
