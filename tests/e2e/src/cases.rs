@@ -13,6 +13,10 @@ pub(crate) const ALL: &[Case] = &[
     ("ping_is_answered_with_version_and_protocol", agent::ping),
     ("idle_agent_has_one_thread_and_promised_memory", agent::idle),
     (
+        "agent_is_spared_when_memory_runs_out_and_its_commands_are_not",
+        agent::oom_score,
+    ),
+    (
         "exit_codes_and_signals_of_commands_are_mirrored",
         command::exit_codes,
     ),
