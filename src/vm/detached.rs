@@ -70,13 +70,15 @@ pub(super) fn spawn(
 /// Descriptors that our own starter left open, such as a script's lock, end with us and not with a VM.
 /// A kernel before 5.11 cannot do this; they stay open there.
 fn close_inherited_on_exec() {
+    // By the raw call, which musl does not wrap.
     // SAFETY: close_range takes no pointer; with this flag it only marks descriptors for exec, so that
     // the ones std uses meanwhile, marked already, stay usable.
     unsafe {
-        libc::close_range(
+        libc::syscall(
+            libc::SYS_close_range,
             3,
             libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+            libc::CLOSE_RANGE_CLOEXEC,
         );
     }
 }
