@@ -103,10 +103,20 @@ impl Guest {
         self.wait_until(&line, limit)
     }
 
-    /// A number from `/proc/PID/status` of the agent.
-    pub(crate) fn agent_status(&self, field: &str) -> Result<u64, String> {
+    /// The agent's threads.
+    pub(crate) fn agent_threads(&self) -> Result<u64, String> {
+        self.agent_number("status", "Threads")
+    }
+
+    /// The agent's resident memory in KiB. Not by `VmRSS`: kernels count that in batches a task.
+    pub(crate) fn agent_resident_kib(&self) -> Result<u64, String> {
+        self.agent_number("smaps_rollup", "Rss")
+    }
+
+    /// A number from one of the agent's files in `/proc`.
+    fn agent_number(&self, file: &str, field: &str) -> Result<u64, String> {
         let line = format!(
-            "sed -n 's/^{field}:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(pidof smolvm-guest-agent)/status"
+            "sed -n 's/^{field}:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(pidof smolvm-guest-agent)/{file}"
         );
         let text = self.text(&line)?;
         text.parse()

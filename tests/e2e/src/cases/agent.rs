@@ -25,10 +25,10 @@ pub(crate) fn ping(guest: &Guest) -> Checked {
 pub(crate) fn idle(guest: &Guest) -> Checked {
     same(
         "threads, the looking request's among them",
-        &guest.agent_status("Threads")?,
+        &guest.agent_threads()?,
         &2,
     )?;
-    let resident = guest.agent_status("VmRSS")?;
+    let resident = guest.agent_resident_kib()?;
     println!("measured: idle agent with one request under way: {resident} KiB resident");
     holds(
         &format!("{resident} KiB resident, promised {}", guest.max_idle_kib),
@@ -47,7 +47,7 @@ pub(crate) fn oom_score(guest: &Guest) -> Checked {
 }
 
 pub(crate) fn many(guest: &Guest) -> Checked {
-    let before = guest.agent_status("VmRSS")?;
+    let before = guest.agent_resident_kib()?;
     let line = "head -c 262144 /dev/zero; echo done >&2; sleep 0.2";
     let outcomes = std::thread::scope(|scope| {
         let running: Vec<_> = (0..AT_ONCE)
@@ -68,7 +68,7 @@ pub(crate) fn many(guest: &Guest) -> Checked {
         "test $(sed -n 's/^Threads:[^0-9]*//p' /proc/$(pidof smolvm-guest-agent)/status) -le 2",
         Duration::from_secs(40),
     )?;
-    let after = guest.agent_status("VmRSS")?;
+    let after = guest.agent_resident_kib()?;
     println!("measured: after {AT_ONCE} requests at once: {after} KiB resident, {before} before");
     holds(
         &format!(
