@@ -12,7 +12,7 @@
 # shellcheck source=lib/environment.sh
 . "$(dirname -- "$0")/lib/environment.sh"
 
-usage() { sed -n '2,/^\./{/^\./d;s/^# \{0,1\}//;p}' "$0"; }
+usage() { sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//;p}' "$0"; }
 
 quick=() chosen=()
 while [ $# -gt 0 ]; do

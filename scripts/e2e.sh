@@ -19,6 +19,8 @@ main() {
     [ $# -ge 2 ] || die 2 "an architecture and a kernel are needed, such as 'x86_64 6.12'; see --help"
     local arch=$1 kernel=$2 std idle growth target status=0
     shift 2
+    case $arch in x86_64 | aarch64) ;; *) die 2 "unknown architecture '$arch'; it is x86_64 or aarch64" ;; esac
+    case $kernel in 6.1 | 6.12) ;; *) die 2 "unknown kernel '$kernel'; it is 6.1 or 6.12" ;; esac
     "$PROJECT/scripts/vm-tools.sh" --arch "$arch" >/dev/null
     build_smolctl
     build_image "$arch" "$kernel"

@@ -87,6 +87,13 @@ impl Channel {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        if !folder.is_dir() {
+            let missing = format!("there is no directory {}", folder.display());
+            return Err(write_error(io::Error::new(
+                io::ErrorKind::NotFound,
+                missing,
+            )));
+        }
         let mut staged = tempfile::Builder::new()
             .prefix(".smolvm-get-")
             .tempfile_in(folder)

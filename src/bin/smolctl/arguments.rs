@@ -29,7 +29,7 @@ pub(crate) enum Verb {
     Ping(PingArguments),
     /// Wait until an agent answers
     WaitReady(WaitReadyArguments),
-    /// Run a command in a guest
+    /// Run a command in a guest; its standard input is empty
     Run(RunArguments),
     /// Copy a file into a guest
     Put(PutArguments),
@@ -48,7 +48,7 @@ pub(crate) struct PingArguments {
     /// The guest
     pub(crate) target: OsString,
     /// How long to wait in all
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: f64,
     /// Print the answer as JSON
     #[arg(long)]
@@ -60,7 +60,7 @@ pub(crate) struct WaitReadyArguments {
     /// The guest
     pub(crate) target: OsString,
     /// How long to wait in all
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: f64,
     /// Print the answer as JSON
     #[arg(long)]
@@ -83,13 +83,13 @@ pub(crate) struct RunArguments {
     #[arg(long, default_value = "login", value_parser = ["login", "raw"])]
     pub(crate) shell: String,
     /// Have the agent kill the command after so long; 0 means never
-    #[arg(long, value_name = "SECONDS", value_parser = limit)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = limit)]
     pub(crate) timeout: Option<f64>,
     /// Set a variable for the command (repeatable)
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
     pub(crate) environment: Vec<OsString>,
-    /// Exact arguments (not yet: no agent takes them)
-    #[arg(last = true, value_name = "ARGV")]
+    /// Words after the target are refused, with a sentence (run.rs): never joined into a line.
+    #[arg(trailing_var_arg = true, hide = true)]
     pub(crate) argv: Vec<OsString>,
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct PutArguments {
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
     /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct GetArguments {
     /// The file or directory here; - is standard output
     pub(crate) local: PathBuf,
     /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
 }
 
@@ -201,7 +201,7 @@ pub(crate) struct VmStartArguments {
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) kernel_append: Option<String>,
     /// How long the agent may take to answer
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: f64,
     /// Print the VM as JSON
     #[arg(long)]

@@ -32,6 +32,12 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
 /// A directory takes the file under its name in the guest.
 fn local_path(local: &Path, remote: &OsStr) -> Result<PathBuf, Failure> {
     if !local.is_dir() {
+        if local.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(Failure::local(anyhow::anyhow!(
+                "there is no directory {}",
+                local.display()
+            )));
+        }
         return Ok(local.to_owned());
     }
     let name = Path::new(remote).file_name();

@@ -33,8 +33,8 @@ pub(crate) fn channel_to(target: &OsStr, cancel: &Cancel) -> Result<Channel, Fai
 fn command_of(arguments: RunArguments) -> Result<Command, Failure> {
     if !arguments.argv.is_empty() {
         return Err(Failure::usage(
-            "exact arguments after -- are not possible yet, as no agent takes them; give one command \
-             line with -c",
+            "give one command line with -c LINE; exact arguments are not possible yet, as no agent takes \
+             them, and words are never joined into a line",
         ));
     }
     let line = arguments.line.map(OsString::into_vec).unwrap_or_default();

@@ -78,7 +78,8 @@ fn default_image() -> Result<PathBuf, Failure> {
     let image = cache.join("images").join(format!("minimal-{arch}"));
     if !image.exists() {
         return Err(Failure::usage(format_args!(
-            "there is no image at {}; name one with --image, or build one with smolctl image build",
+            "there is no image at {}; name one with --image (scripts/quickstart leaves one in \
+             target/images), or build one there with smolctl image build",
             image.display()
         )));
     }
