@@ -41,10 +41,11 @@ pytest_environment() {
         say "installing pytest"
         rm -rf "$folder"
         if ! python3 -c 'import ensurepip' 2>/dev/null; then
-            install_packages python3-venv
+            install_packages python3-venv || exit 1
         fi
-        python3 -m venv "$folder" >&2
-        "$folder/bin/pip" --quiet --disable-pip-version-check install --no-deps --require-hashes --only-binary :all: -r "$requirements" >&2
+        # Each by hand: within a list, as here, bash does not end at the first that fails.
+        python3 -m venv "$folder" >&2 || exit 1
+        "$folder/bin/pip" --quiet --disable-pip-version-check install --no-deps --require-hashes --only-binary :all: -r "$requirements" >&2 || exit 1
         touch "$folder/complete"
     ) 9>"$CACHE/conformance.lock" || die 1 "could not install pytest; see pip's messages above"
     printf '%s\n' "$folder"

@@ -359,6 +359,7 @@ impl<'stop> Connection<'stop> {
                 self.writable = false;
                 Ok(0)
             }
+            Err(error) if is_lack_of_memory(&error) => Err(ConnectionError::System(error)),
             Err(_) => {
                 self.peer = Peer::Gone;
                 Err(ConnectionError::PeerGone)
@@ -413,6 +414,11 @@ impl<'stop> Connection<'stop> {
         };
         while self.fill(&patience).is_ok() {}
     }
+}
+
+/// Whether the kernel could not do it now, which says nothing of the peer.
+fn is_lack_of_memory(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::sys::{file, inherited, socket, socket::Family};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -84,13 +84,31 @@ pub(crate) struct Listener {
     pub(crate) socket: OwnedFd,
     pub(crate) family: Family,
     /// To be removed in the end, where we made it.
-    path: Option<PathBuf>,
+    file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket: its path, and by device and inode which file it was.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn identity_of(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path)
+            .ok()
+            .map(|file| (file.dev(), file.ino()))
+    }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = std::fs::remove_file(path);
+        if let Some(SocketFile { path, identity }) = &self.file {
+            // Another agent may have bound the path meanwhile.
+            if identity.is_some() && SocketFile::identity_of(path) == *identity {
+                let _ = std::fs::remove_file(path);
+            }
         }
     }
 }
@@ -159,7 +177,7 @@ pub(crate) fn open(listen: &Listen) -> Result<Source, ListenError> {
             Ok(Source::Listener(Listener {
                 socket,
                 family: Family::Vsock,
-                path: None,
+                file: None,
             }))
         }
         Listen::Unix { path } => listen_unix(path).map(Source::Listener),
@@ -196,7 +214,10 @@ fn listen_unix(path: &Path) -> Result<Listener, ListenError> {
     let listener = Listener {
         socket,
         family: Family::Unix,
-        path: Some(path.to_owned()),
+        file: Some(SocketFile {
+            path: path.to_owned(),
+            identity: SocketFile::identity_of(path),
+        }),
     };
     socket::set_backlog(&listener.socket, BACKLOG).map_err(failed)?;
     Ok(listener)
@@ -212,7 +233,7 @@ fn take_inherited(number: i32) -> Result<Source, ListenError> {
         return Ok(Source::Listener(Listener {
             socket,
             family,
-            path: None,
+            file: None,
         }));
     }
     if !socket::is_connected(socket.as_fd()) {

@@ -1,10 +1,15 @@
 //! What the agent tells on standard error: one line a failure.
 //!
 //! Never an environment, a file's content or a command's output or text: callers pass sentences of
-//! ours, paths and error numbers. A standard error that is gone is no reason to fail.
+//! ours, paths and error numbers. A standard error that is gone is no reason to fail, and one that
+//! nobody reads (a stopped terminal, a stalled supervisor) no reason to wait: the line is lost.
 
+use crate::sys::file;
 use std::fmt::Display;
 use std::io::Write as _;
+
+/// The longest line: what a pipe that says it is writable takes at once (`pipe(7)`, `PIPE_BUF`).
+const MAX_LINE_BYTES: usize = 4096;
 
 /// Writes one line about a failure.
 pub(crate) fn failure(what: &dyn Display) {
@@ -18,11 +23,15 @@ pub(crate) fn notice(what: &dyn Display) {
 
 /// One `write` a line, so that lines of several threads do not mix.
 fn line(what: &dyn Display) {
-    let text = format!(
-        "smolvm-guest-agent: {}\n",
-        what.to_string().replace(['\n', '\r'], " ")
-    );
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let mut text = format!("smolvm-guest-agent: {what}")
+        .replace(['\n', '\r'], " ")
+        .into_bytes();
+    text.truncate(MAX_LINE_BYTES - 1);
+    text.push(b'\n');
+    let mut stderr = std::io::stderr().lock();
+    if file::takes_bytes(&stderr) {
+        let _ = stderr.write_all(&text);
+    }
 }
 
 /// Prints what was asked for (`--help`, `--version`) to standard output.

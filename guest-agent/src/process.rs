@@ -9,9 +9,12 @@ use crate::os_error;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process::{self, Pid};
 use crate::sys::{signal, spawn};
+use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::request::{RunRequest, Shell};
+use smolvm_protocol::text::shown;
 use std::collections::BTreeMap;
-use std::ffi::{CString, NulError, OsString};
+use std::ffi::{CString, NulError, OsStr};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -50,6 +53,18 @@ impl Inheritance {
         }
     }
 
+    /// The agent's environment with the request's on top.
+    fn with<'a>(&'a self, request: &'a RunRequest) -> BTreeMap<&'a [u8], &'a [u8]> {
+        let own = self.environment.iter();
+        let mut merged: BTreeMap<&[u8], &[u8]> = own
+            .map(|(name, value)| (name.as_slice(), value.as_slice()))
+            .collect();
+        for (name, value) in &request.environment {
+            merged.insert(name, value);
+        }
+        merged
+    }
+
     /// `$SHELL`, or `/bin/sh` where that is unset or empty.
     fn login_shell(&self) -> &[u8] {
         match self.environment.get(b"SHELL".as_slice()) {
@@ -57,28 +72,63 @@ impl Inheritance {
             _ => DEFAULT_SHELL,
         }
     }
+}
 
-    /// The paths under which a program is looked for: itself where it has a slash, else within each
-    /// folder of `PATH`.
-    fn candidates(&self, program: &[u8]) -> Result<Vec<CString>, NulError> {
-        if program.contains(&b'/') {
-            return Ok(vec![CString::new(program)?]);
+/// Where programs are looked for without a `PATH`, as Python's `os.defpath` says.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// The paths under which a program is looked for: itself where it has a slash, else within each folder
+/// of the `PATH` that the command gets.
+fn candidates(program: &[u8], path: Option<&[u8]>) -> Result<Vec<CString>, NulError> {
+    if program.contains(&b'/') {
+        return Ok(vec![CString::new(program)?]);
+    }
+    let path = OsStr::from_bytes(path.unwrap_or(DEFAULT_PATH));
+    std::env::split_paths(path)
+        .map(|folder| {
+            CString::new(
+                folder
+                    .join(OsStr::from_bytes(program))
+                    .as_os_str()
+                    .as_bytes(),
+            )
+        })
+        .collect()
+}
+
+/// Why a command did not start; shown, it is the sentence that follows `spawn failed: `.
+#[derive(Debug)]
+pub(crate) struct StartError {
+    pub(crate) reason: String,
+    /// The file that it was about.
+    path: Option<Vec<u8>>,
+}
+
+impl StartError {
+    fn new(error: &io::Error, path: Option<&[u8]>) -> Self {
+        Self {
+            reason: os_error::sentence(error),
+            path: path.map(<[u8]>::to_vec),
         }
-        let path = self
-            .environment
-            .get(b"PATH".as_slice())
-            .cloned()
-            .unwrap_or_default();
-        std::env::split_paths(&OsString::from_vec(path))
-            .map(|folder| {
-                CString::new(
-                    folder
-                        .join(OsString::from_vec(program.to_vec()))
-                        .as_os_str()
-                        .as_bytes(),
-                )
-            })
-            .collect()
+    }
+}
+
+impl From<NulError> for StartError {
+    fn from(_: NulError) -> Self {
+        Self {
+            reason: "the command has a NUL byte".to_owned(),
+            path: None,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reason)?;
+        match &self.path {
+            Some(path) => write!(formatter, ": {}", quoted(&shown(path))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -96,34 +146,29 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a request's command.
-    ///
-    /// # Errors
-    /// The sentence that follows `spawn failed: `.
-    pub(crate) fn start(request: &RunRequest, inherited: &Inheritance) -> Result<Self, String> {
+    pub(crate) fn start(request: &RunRequest, inherited: &Inheritance) -> Result<Self, StartError> {
         reap_late_ones();
         let (shell, flag) = match request.shell {
             Shell::Login => (inherited.login_shell(), c"-lc"),
             Shell::Raw => (DEFAULT_SHELL, c"-c"),
         };
-        let has_nul = |_: NulError| "the command has a NUL byte".to_owned();
-        let candidates = inherited.candidates(shell).map_err(has_nul)?;
+        let variables = inherited.with(request);
         let arguments = [
-            CString::new(shell).map_err(has_nul)?,
+            CString::new(shell)?,
             flag.to_owned(),
-            CString::new(request.command.as_slice()).map_err(has_nul)?,
+            CString::new(request.command.as_slice())?,
         ];
-        let environment = environment(request, inherited).map_err(has_nul)?;
         let program = spawn::Program {
-            candidates: &candidates,
+            candidates: &candidates(shell, variables.get(b"PATH".as_slice()).copied())?,
             arguments: &arguments,
-            environment: &environment,
+            environment: &in_c(variables)?,
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
         };
         let spawned = spawn::spawn(&program).map_err(|error| match error {
-            spawn::SpawnError::Null(error) => os_error::sentence_about(&error, b"/dev/null"),
-            spawn::SpawnError::Execute(error) => os_error::sentence_about(&error, shell),
-            spawn::SpawnError::System(error) => os_error::sentence(&error),
+            spawn::SpawnError::Null(error) => StartError::new(&error, Some(b"/dev/null")),
+            spawn::SpawnError::Execute(error) => StartError::new(&error, Some(shell)),
+            spawn::SpawnError::System(error) => StartError::new(&error, None),
         })?;
         match process::open_pidfd(spawned.pid) {
             Ok(exit) => Ok(Self {
@@ -136,7 +181,7 @@ impl Process {
             Err(error) => {
                 process::kill_group(spawned.pid);
                 defer_reaping(spawned.pid);
-                Err(os_error::sentence(&error))
+                Err(StartError::new(&error, None))
             }
         }
     }
@@ -173,17 +218,9 @@ impl Drop for Process {
     }
 }
 
-/// The agent's environment with the request's on top, as `NAME=value`.
-fn environment(request: &RunRequest, inherited: &Inheritance) -> Result<Vec<CString>, NulError> {
-    let mut merged: BTreeMap<&[u8], &[u8]> = inherited
-        .environment
-        .iter()
-        .map(|(name, value)| (name.as_slice(), value.as_slice()))
-        .collect();
-    for (name, value) in &request.environment {
-        merged.insert(name, value);
-    }
-    merged
+/// Variables as `NAME=value`.
+fn in_c(variables: BTreeMap<&[u8], &[u8]>) -> Result<Vec<CString>, NulError> {
+    variables
         .into_iter()
         .map(|(name, value)| CString::new([name, b"=", value].concat()))
         .collect()

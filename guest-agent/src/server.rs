@@ -11,7 +11,7 @@
 //! | control frames over 64 KiB in memory at a time | [`MAX_LARGE_FRAMES`] |
 //! | stack of a connection's thread | [`STACK_BYTES`] |
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Listen};
 use crate::connection::{Connection, ConnectionError};
 use crate::listener::{self, ListenError, Listener, PeerRule, Source};
 use crate::permits::Permits;
@@ -45,6 +45,9 @@ const STACK_BYTES: usize = 256 * 1024;
 /// How long accepting rests after it failed for want of descriptors, memory or threads.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Between two lines in the log about refused peers.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long a host has to take the answer to a request that failed unexpectedly.
 const FAILURE_ANSWER: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,8 @@ pub(crate) struct Agent {
     /// Raised once, when the agent stops.
     stop: EventFd,
     peers: PeerRule,
+    /// When a refused peer was last told of in the log.
+    refusal_told: Mutex<Option<Instant>>,
     connections: Connections,
 }
 
@@ -95,15 +100,18 @@ impl From<io::Error> for ServeError {
 /// Serves until a stop signal, or until there is nothing left to serve.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     // Inherited descriptors first: nothing of ours may take their numbers.
-    let sources = arguments
-        .listen
-        .iter()
-        .map(listener::open)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(ServeError::Listen)?;
+    let is_inherited = |listen: &&Listen| matches!(listen, Listen::Inherited { .. });
+    let mut sources = open_all(arguments.listen.iter().filter(is_inherited))?;
     inherited::close_all_on_exec();
+    // Then signals: an early one must not leave a socket's file behind.
     signal::set_dispositions();
     let signals = signal::stop_signals()?;
+    sources.extend(open_all(
+        arguments
+            .listen
+            .iter()
+            .filter(|listen| !is_inherited(listen)),
+    )?);
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
@@ -116,23 +124,54 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         large_frame: Permits::new(MAX_LARGE_FRAMES),
         stop: EventFd::new()?,
         peers: arguments.peers.clone(),
+        refusal_told: Mutex::new(None),
         connections: Connections::new()?,
     }));
     let mut listeners = Vec::new();
-    for (source, listen) in sources.into_iter().zip(&arguments.listen) {
+    for (listen, source) in sources {
         match source {
             Source::Listener(listener) => {
                 socket::set_nonblocking(&listener.socket)?;
                 log::notice(&format_args!("listening on {listen}"));
                 listeners.push(listener);
             }
-            Source::Connection(socket, family) => agent.start_connection(socket, family)?,
+            Source::Connection(socket, family) => {
+                if agent.is_served(&socket, family) {
+                    agent.start_connection(socket, family)?;
+                }
+            }
         }
     }
     agent.accept_until_stopped(listeners, &signals)
 }
 
+/// Binds, or takes over, each of `listen`.
+fn open_all<'a>(
+    listen: impl Iterator<Item = &'a Listen>,
+) -> Result<Vec<(&'a Listen, Source)>, ServeError> {
+    listen
+        .map(|listen| Ok((listen, listener::open(listen).map_err(ServeError::Listen)?)))
+        .collect()
+}
+
 impl Agent {
+    /// Whether the peer of a connected socket may be served, inherited or accepted. Refusals are told
+    /// one a [`REFUSAL_INTERVAL`]: any process of the guest can cause them.
+    fn is_served(&self, socket: &OwnedFd, family: Family) -> bool {
+        let Err(refused) = self.peers.check(socket, family) else {
+            return true;
+        };
+        let mut told = self
+            .refusal_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= REFUSAL_INTERVAL) {
+            *told = Some(Instant::now());
+            log::failure(&refused);
+        }
+        false
+    }
+
     /// The main thread's loop: accepts while there is room; ends on a signal, or when no listener is
     /// left and every connection has ended.
     fn accept_until_stopped(
@@ -193,8 +232,7 @@ impl Agent {
                 }
             },
         };
-        if let Err(refused) = self.peers.check(&socket, listener.family) {
-            log::failure(&refused);
+        if !self.is_served(&socket, listener.family) {
             return Ok(());
         }
         self.start_connection(socket, listener.family)

@@ -4,6 +4,7 @@
 //! 64 KiB is in memory at a time. Refuses to carry out anything: that is `operation/`.
 
 use crate::connection::{Arrived, Connection, ConnectionError, Patience};
+use crate::log;
 use crate::operation;
 use crate::permits::Permit;
 use crate::server::Agent;
@@ -22,7 +23,11 @@ const REQUEST_IN_ALL: Duration = Duration::from_secs(30);
 pub(crate) fn serve(agent: &Agent, connection: &mut Connection<'_>) -> Result<(), ConnectionError> {
     match receive(agent, connection) {
         Ok((request, turn)) => operation::serve(agent, connection, request, turn),
-        Err(NoRequest::Refused(refusal)) => connection.answer(&Response::Refused(&refusal), None),
+        Err(NoRequest::Refused(refusal)) => {
+            // Without its sentence, which may name variables of an environment.
+            log::failure(&"a request was refused, and its host told why");
+            connection.answer(&Response::Refused(&refusal), None)
+        }
         Err(NoRequest::Connection(error)) => Err(error),
     }
 }

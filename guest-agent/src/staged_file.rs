@@ -19,9 +19,6 @@ const PREFIX: &str = ".smolvm-put-";
 /// Names tried before somebody must be making them on purpose.
 const MAX_NAMES: usize = 100;
 
-/// Permission bits where the host asked for none.
-const DEFAULT_MODE: u32 = 0o600;
-
 /// A file that is not yet at its target.
 #[derive(Debug)]
 pub(crate) struct StagedFile {
@@ -70,11 +67,12 @@ impl StagedFile {
         self.file.write_all(bytes)
     }
 
-    /// Gives the file its mode, then its name. The mode comes last of what is done to the file,
+    /// Gives the file its mode, where one is asked for (else it stays 0600), then its name. The mode comes last of what is done to the file,
     /// since a write clears set-user-ID bits.
     pub(crate) fn commit(mut self, mode: Option<u32>) -> io::Result<()> {
-        self.file
-            .set_permissions(Permissions::from_mode(mode.unwrap_or(DEFAULT_MODE)))?;
+        if let Some(mode) = mode {
+            self.file.set_permissions(Permissions::from_mode(mode))?;
+        }
         file::rename_within(&self.directory, &self.temporary, &self.target)?;
         self.renamed = true;
         Ok(())

@@ -43,11 +43,29 @@ pub fn quoted(text: &str) -> String {
             '\0'..='\x1f' | '\x7f'..='\u{a0}' | '\u{ad}' => {
                 let _ = write!(quoted, "\\x{:02x}", u32::from(character));
             }
+            _ if is_invisible(character) => {
+                let code_point = u32::from(character);
+                let _ = match code_point {
+                    0..=0xFFFF => write!(quoted, "\\u{code_point:04x}"),
+                    _ => write!(quoted, "\\U{code_point:08x}"),
+                };
+            }
             _ => quoted.push(character),
         }
     }
     quoted.push(quote);
     quoted
+}
+
+/// Whether a character beyond Latin-1 is a space, a format or a private one, which `repr` escapes. It
+/// escapes unassigned ones, too: which those are changes with Unicode's version, and is left out.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{1680}' | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}'
+            | '\u{205f}'..='\u{206f}' | '\u{3000}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0001}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}'
+    )
 }
 
 /// Text as `json.dumps(str)` writes it: quoted, and in ASCII alone.
@@ -115,6 +133,7 @@ mod tests {
             ("'\"", "'\\'\"'"),
             ("a\\b\n\x01\u{7f}", "'a\\\\b\\n\\x01\\x7f'"),
             ("é\u{fffd}", "'é\u{fffd}'"),
+            ("\u{200b}\u{feff}\u{e0001}", "'\\u200b\\ufeff\\U000e0001'"),
         ] {
             assert_eq!(quoted(text), repr);
         }

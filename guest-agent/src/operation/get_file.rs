@@ -5,6 +5,7 @@
 //! told by closing without EOF.
 
 use crate::connection::{Connection, ConnectionError};
+use crate::log;
 use crate::os_error;
 use crate::permits::Permit;
 use crate::server::Agent;
@@ -30,7 +31,10 @@ pub(crate) fn serve(
     drop(turn);
     let (file, metadata) = match opened {
         Ok(opened) => opened,
-        Err(refusal) => return connection.answer(&Response::Refused(&refusal), None),
+        Err(refusal) => {
+            log::failure(&format_args!("get_file: {refusal}"));
+            return connection.answer(&Response::Refused(&refusal), None);
+        }
     };
     let header = Response::File {
         mode: metadata.mode() & 0o7777,

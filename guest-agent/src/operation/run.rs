@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// After a deadline: how long the host has to take the frame under way and the answer.
 const ANSWER_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Between two tries to reap a leader that has exited and cannot be reaped yet: whoever traces it is
+/// told first (`ptrace(2)`).
+const REAP_RETRY: Duration = Duration::from_millis(10);
+
 pub(crate) fn serve(
     agent: &Agent,
     connection: &mut Connection<'_>,
@@ -34,9 +38,10 @@ pub(crate) fn serve(
     drop(turn);
     match started {
         Ok(process) => Run::new(connection, process)?.until_end(timeout),
-        Err(sentence) => {
-            log::failure(&format_args!("run: spawn failed: {sentence}"));
-            let refusal = Refusal::new(format!("spawn failed: {sentence}")).of_run();
+        Err(error) => {
+            // Without the shell's path, which is from the environment.
+            log::failure(&format_args!("run: spawn failed: {}", error.reason));
+            let refusal = Refusal::new(format!("spawn failed: {error}")).of_run();
             connection.answer(&Response::Refused(&refusal), None)
         }
     }
@@ -103,12 +108,23 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         let deadline = timeout
             .and_then(Timeout::duration)
             .and_then(|limit| Instant::now().checked_add(limit));
-        while !self.is_over() {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        loop {
+            let is_over = self.is_over();
+            if is_over {
+                if let Some(exit_code) = self.process.reap().map_err(ConnectionError::System)? {
+                    // After a deadline this answer is kept no longer than the other would be.
+                    let until = deadline.map(|at| at.max(Instant::now()) + ANSWER_AFTER_DEADLINE);
+                    return self.connection.answer(&Response::Exit { exit_code }, until);
+                }
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
                 return self.time_out(timeout);
             }
-            let until = if self.can_go_on() {
-                Some(Instant::now())
+            let until = if is_over {
+                Some(deadline.map_or(now + REAP_RETRY, |at| at.min(now + REAP_RETRY)))
+            } else if self.can_go_on() {
+                Some(now)
             } else {
                 deadline
             };
@@ -118,12 +134,6 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                 self.connection.discard_arrived()?;
             }
             self.step()?;
-        }
-        match self.process.reap() {
-            Ok(Some(exit_code)) => self.connection.answer(&Response::Exit { exit_code }, None),
-            // Its pidfd says that it has exited.
-            Ok(None) => Err(ConnectionError::System(io::ErrorKind::WouldBlock.into())),
-            Err(error) => Err(ConnectionError::System(error)),
         }
     }
 

@@ -8,7 +8,8 @@ use super::{checked, checked_length, uninterrupted};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 /// Opens a directory to name files within it (`O_PATH`: search permission is enough).
 pub(crate) fn open_directory(path: &CStr) -> io::Result<OwnedFd> {
@@ -45,6 +46,32 @@ pub(crate) fn remove_within(directory: impl AsFd, name: &CStr) -> io::Result<()>
     // SAFETY: `name` is a C string that lives through the call; `directory` is borrowed.
     checked(unsafe { libc::unlinkat(directory.as_fd().as_raw_fd(), name.as_ptr(), 0) })?;
     Ok(())
+}
+
+/// Whether a write to `fd` would be taken now, at least as much as a pipe takes at once.
+pub(crate) fn takes_bytes(fd: impl AsFd) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: `poll` lives through the call, which is told that there is one.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready == 1 && poll.revents & libc::POLLOUT != 0
+}
+
+/// Whether two descriptors are of the same file (`stat(2)`: the same device and inode).
+pub(crate) fn is_same(one: RawFd, other: RawFd) -> bool {
+    matches!((identity(one), identity(other)), (Some(one), Some(other)) if one == other)
+}
+
+fn identity(fd: RawFd) -> Option<(libc::dev_t, libc::ino_t)> {
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` lives through the call; a number that is not open gives EBADF.
+    checked(unsafe { libc::fstat(fd, status.as_mut_ptr()) }).ok()?;
+    // SAFETY: zeroed is a valid value, and the call has filled it.
+    let status = unsafe { status.assume_init() };
+    Some((status.st_dev, status.st_ino))
 }
 
 /// Runs `create` with the file mode creation mask `mask`, which is the whole process's: to be called

@@ -9,8 +9,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
-/// Signals that ask the agent to stop.
-const STOP_SIGNALS: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+/// Asks the agent to stop, always.
+const STOP_SIGNAL: libc::c_int = libc::SIGTERM;
+
+/// Ask the agent to stop unless its starter had it ignore them, as shells do for what they start in
+/// the background, and `nohup`.
+const STOP_SIGNALS_UNLESS_IGNORED: [libc::c_int; 2] = [libc::SIGINT, libc::SIGHUP];
 
 /// Makes the agent's own dispositions, for a process whose parent may have set any.
 ///
@@ -57,7 +61,10 @@ pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: `set` lives through the call, which fills it.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    for signal in STOP_SIGNALS {
+    let unless_ignored = STOP_SIGNALS_UNLESS_IGNORED
+        .into_iter()
+        .filter(|one| !is_ignored(*one));
+    for signal in unless_ignored.chain([STOP_SIGNAL]) {
         // SAFETY: `set` was filled above.
         unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
     }
