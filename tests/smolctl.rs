@@ -7,6 +7,7 @@ mod agent;
 mod wait;
 
 use agent::Agent;
+use rustix::process::{Pid, Signal};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -160,15 +161,16 @@ fn endless(agent: &Agent) -> (Child, BufReader<std::process::ChildStdout>, Strin
     (child, stdout, pid)
 }
 
+fn send(signal: Signal, child: &Child) {
+    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
+}
+
 #[test]
 fn signals_end_the_command_then_us() {
     let agent = Agent::start();
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let (mut child, _stdout, pid) = endless(&agent);
-        let status = Command::new("kill")
-            .args([signal, &child.id().to_string()])
-            .status();
-        assert!(status.unwrap().success());
+        send(signal, &child);
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert!(soon(|| !is_running(&pid)));
     }
@@ -210,10 +212,7 @@ fn signal_is_heard_while_standard_input_is_silent() {
     let unread = |stdin: &std::process::ChildStdin| rustix::io::ioctl_fionread(stdin).unwrap();
     stdin.write_all(b"x").unwrap();
     assert!(soon(|| unread(&stdin) == 0));
-    let status = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(status.unwrap().success());
+    send(Signal::INT, &child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!agent.folder().join("x").exists());
 }
@@ -227,10 +226,7 @@ fn signal_is_heard_while_nobody_reads_our_output() {
         .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0]).unwrap();
-    let status = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(status.unwrap().success());
+    send(Signal::INT, &child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 

@@ -8,6 +8,7 @@ mod folder;
 mod wait;
 
 use folder::Folder;
+use rustix::process::{Pid, Signal};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -108,14 +109,11 @@ fn agent_that_never_answers_costs_the_time_limit() {
 
 #[test]
 fn interrupted_start_leaves_nothing() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let folder = folder_with(DEVICE, QEMU);
         let child = start(&folder).stderr(Stdio::null()).spawn().unwrap();
         assert!(soon(|| folder.path("qemu.pid").exists()));
-        let status = Command::new("/bin/kill")
-            .args([format!("-{signal}"), child.id().to_string()])
-            .status();
-        assert!(status.unwrap().success());
+        rustix::process::kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(code));
         assert_nothing_left(&folder);

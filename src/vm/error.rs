@@ -42,6 +42,8 @@ pub enum VmError {
     NotRunning {
         /// The name.
         name: String,
+        /// What it booted.
+        image: PathBuf,
     },
     /// Somebody is starting the VM.
     StillStarting {
@@ -126,9 +128,11 @@ impl fmt::Display for VmError {
                 formatter,
                 "there is no VM named {name}; smolctl vm list shows those there are"
             ),
-            Self::NotRunning { name } => write!(
+            Self::NotRunning { name, image } => write!(
                 formatter,
-                "the VM {name} has stopped; start it anew with smolctl vm start --name {name}"
+                "the VM {name} has stopped; start it anew with smolctl vm start --name \
+                 {name} --image {}",
+                image.display()
             ),
             Self::StillStarting { name, pid } => write!(
                 formatter,

@@ -91,7 +91,10 @@ impl Registry {
     pub fn address_of(&self, name: &VmName) -> Result<Address, VmError> {
         let record = self.get(name)?;
         if record.status() == Status::Stopped {
-            return Err(VmError::NotRunning { name: record.name });
+            return Err(VmError::NotRunning {
+                name: record.name,
+                image: record.image,
+            });
         }
         record.address().ok_or_else(|| VmError::BrokenRecord {
             path: self.dir(name.as_str()).join(RECORD_NAME),
