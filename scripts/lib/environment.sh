@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by every script of this project: where things are, how we speak, how Debian packages are
 # installed. Owns no policy of its own; reads the pins, writes nothing but the cache folder.
 #
@@ -9,6 +10,11 @@ set -euo pipefail
 umask 022
 
 PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+# Services and cron may have no HOME.
+if [ -z "${HOME-}" ]; then
+    HOME=$(getent passwd "$(id -u)" | cut -d: -f6)
+    export HOME
+fi
 CACHE=${SMOLVM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/smolvm}
 # shellcheck source=../pins.env
 . "$PROJECT/scripts/pins.env"
@@ -58,5 +64,5 @@ install_packages() {
         as_root apt-get update -qq >&2 || say "apt-get update failed; going on with the package lists that are here"
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
             die 1 "could not install ${missing[*]}; see apt-get's messages above"
-    ) 9>"$CACHE/apt.lock"
+    ) 9>"$CACHE/apt.lock" || exit
 }

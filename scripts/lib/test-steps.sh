@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts/test: runs steps one after another and adds up what their runners counted.
 
 LOGS=$PROJECT/target/test-logs

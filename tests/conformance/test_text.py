@@ -47,7 +47,7 @@ def test_surrogate_pair_is_one_character(agent):
 OTHER_SURROGATES = [r"\ud800", r"\udbff", r"\udc00", r"\udc7f", r"\udd00", r"\udfff", r"\ud83dx", r"\ude00\ud83d"]
 PLACES = {
     "path": '{"op": "get_file", "path": "/tmp/%s"}',
-    "name": '{"op": "put_file", "path": "/tmp", "name": "%s", "size": 0}',
+    "name": '{"op": "put_file", "path": "FOLDER", "name": "%s", "size": 0}',
     "cmd": '{"op": "run", "cmd": "echo %s"}',
     "value in env": '{"op": "run", "cmd": "true", "env": {"A": "%s"}}',
     "name in env": '{"op": "run", "cmd": "true", "env": {"%s": "a"}}',
@@ -56,8 +56,8 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("escape", OTHER_SURROGATES)
-def test_other_lone_surrogate_is_refused(agent, place, escape):
-    answer = agent.ask(frame(JSON, (place % escape).encode()))
+def test_other_lone_surrogate_is_refused(agent, tmp_path, place, escape):
+    answer = agent.ask(frame(JSON, (place.replace("FOLDER", str(tmp_path)) % escape).encode()))
     assert answer.control["ok"] is False
     expected = "agent error: " if agent.is_oracle else "bad request: "
     assert answer.control["error"].startswith(expected)
