@@ -112,14 +112,29 @@ class Agent:
         self.process.wait()
 
 
-def launch(command, *, env, cwd, log, options=None, pass_fds=(), stdout=None):
-    """Starts a command as an agent is started, by way of launch.py."""
+def pings(path, patience):
+    """Whether the agent on that Unix socket answers a ping."""
+    with host.connect(path, patience) as connection:
+        connection.send(host.request(op="ping"))
+        return connection.read_answer().control["op"] == "pong"
+
+
+def listens(path, patience):
+    """The same; not yet listening is no failure."""
+    try:
+        return pings(path, patience)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+
+
+def launch(command, *, env, cwd, log, options=None, pass_fds=(), stdin=None, stdout=None, stderr=None):
+    """Starts a command as an agent is started, by way of launch.py; its output goes to the log where nothing else is said."""
     with open(log, "ab") as errors:
         return subprocess.Popen(
             [sys.executable, str(HERE / "launch.py"), json.dumps(options or {}), *command],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin or subprocess.DEVNULL,
             stdout=stdout or errors,
-            stderr=errors,
+            stderr=stderr or errors,
             env=env,
             cwd=cwd,
             pass_fds=pass_fds,

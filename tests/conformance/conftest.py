@@ -3,6 +3,8 @@
 import os
 import shlex
 import shutil
+import tempfile
+from pathlib import Path
 
 import agents
 import pytest
@@ -95,6 +97,42 @@ def start_agent(kind):
     for each in started:
         each.end()
         shutil.rmtree(each.directory)
+
+
+@pytest.fixture
+def folder():
+    """A folder with a name short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="agent-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def launch(kind, folder):
+    """Starts our agent's command with arguments and descriptors of a case's own; nothing is waited for."""
+    started = []
+
+    def start(*arguments, env=None, **options):
+        started.append(
+            agents.launch(
+                kind.command(*arguments),
+                env={**agents.plain_environment(folder), **(env or {})},
+                cwd=folder,
+                log=folder / "log",
+                **options,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def patience(kind):
+    return agents.PATIENCE_SECONDS * kind.slowness
 
 
 @pytest.fixture

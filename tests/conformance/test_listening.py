@@ -5,70 +5,19 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
-from pathlib import Path
 
 import agents
 import host
 import pytest
+from agents import listens, pings
 from host import JSON, STDOUT, request
 from processes import wait_until
 
 pytestmark = pytest.mark.ours("the published agent listens on vsock alone")
 
 
-@pytest.fixture
-def folder():
-    """A folder with a name short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="agent-") as name:
-        yield Path(name)
-
-
-@pytest.fixture
-def launch(kind, folder):
-    """Starts the agent's command with arguments and descriptors of a case's own."""
-    started = []
-
-    def start(*arguments, env=None, **options):
-        started.append(
-            agents.launch(
-                kind.command(*arguments),
-                env={**agents.plain_environment(folder), **(env or {})},
-                cwd=folder,
-                log=folder / "log",
-                **options,
-            )
-        )
-        return started[-1]
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def patience(kind):
-    return agents.PATIENCE_SECONDS * kind.slowness
-
-
 def pong(connection):
     return connection.read_answer().control["op"] == "pong"
-
-
-def pings(path, patience):
-    with host.connect(path, patience) as connection:
-        connection.send(request(op="ping"))
-        return pong(connection)
-
-
-def listens(path, patience):
-    """Whether a ping is answered; not yet listening is no failure."""
-    try:
-        return pings(path, patience)
-    except (ConnectionRefusedError, FileNotFoundError):
-        return False
 
 
 def test_unix_socket_is_for_the_agents_user_alone(agent):
@@ -202,6 +151,7 @@ WRONG = [
     ["--listen", "fd:"],
     ["--listen", "fd:-1"],
     ["--listen", "fd:x"],
+    ["--listen", "fd:5", "--listen", "fd:5"],
     ["--listen", "vsock:"],
     ["--listen", "vsock:x"],
     ["--listen", "vsock:4294967296"],

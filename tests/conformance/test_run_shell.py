@@ -65,6 +65,31 @@ def test_login_without_a_shell_of_the_agents_is_bin_sh(start_agent, tmp_path, sh
     assert agent.ask(op="run", cmd="echo $0 $SEEN", shell="raw").stdout == b"/bin/sh\n"
 
 
+def telling_shell(folder, name):
+    """A shell of that name that tells where it was found."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f'#!/bin/sh\necho "{folder.name} $1"\n')
+    (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_shell_without_a_slash_is_bin_sh_where_there_is_no_path_and_never_the_working_directorys(start_agent, tmp_path):
+    cwd = telling_shell(tmp_path / "cwd", "sh")
+    plain = environment(tmp_path, "sh")
+    del plain["PATH"]
+    agent = start_agent(env=plain, cwd=cwd)
+    assert agent.ask(op="run", cmd="readlink -f /proc/$$/exe; pwd").stdout.decode() == f"{os.path.realpath('/bin/sh')}\n{cwd}\n"
+
+
+def test_shell_without_a_slash_is_found_by_the_path_that_the_command_gets(start_agent, tmp_path):
+    own, asked = (telling_shell(tmp_path / name, "mysh") for name in ("own", "asked"))
+    missing = text({"ok": False, "op": "error", "error": "spawn failed: [Errno 2] No such file or directory: 'mysh'"})
+    agent = start_agent(env={**environment(tmp_path, "mysh"), "PATH": f"/no/such:{own}"})
+    assert agent.ask(op="run", cmd="true").stdout == b"own -lc\n"
+    assert agent.ask(op="run", cmd="true", env={"PATH": f"/no/such:{asked}:{own}"}).stdout == b"asked -lc\n"
+    assert agent.ask(op="run", cmd="true", env={"PATH": "/no/such"}).frames == [(JSON, missing)]
+
+
 @pytest.mark.ours("any other value acts as login today")
 @pytest.mark.parametrize("shell", ["bash", "/bin/sh", "", "Login", "RAW", 1, True, False, [], {}], ids=repr)
 def test_unknown_shell_is_refused(agent, tmp_path, shell):

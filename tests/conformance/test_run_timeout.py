@@ -1,5 +1,7 @@
 """run: the deadline: which values mean one, what it ends, and what is told."""
 
+import contextlib
+import select
 import time
 
 import pytest
@@ -7,6 +9,8 @@ from host import JSON, STDOUT, frame, request, text
 from processes import runs, wait_until
 
 EXIT_0 = (JSON, b'{"ok": true, "op": "exit", "exit_code": 0}')
+
+SERVED = 64
 
 
 def run_with(agent, timeout, cmd):
@@ -139,3 +143,22 @@ def test_answer_after_a_deadline_is_kept_for_a_host_that_does_not_read_for_30_s(
             got.append(each)
     assert answer.control == {"ok": True, "op": "timeout", "timeout": 0.5}
     assert not b"".join(got).endswith(b"}")
+
+
+@pytest.mark.ours("the published agent waits for such a host for ever")
+@pytest.mark.slow(31)
+def test_exit_code_after_a_deadline_is_kept_no_longer_than_30_s_for_a_host_that_does_not_read(start_agent):
+    agent = start_agent()
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        # One by one around what the socket takes, so that in some it is the answer alone that finds no room.
+        closed = select.poll()
+        for number in range(SERVED):
+            connection = stack.enter_context(agent.connect())
+            cmd = f"head -c {200_000 + number * 640} /dev/zero"
+            connection.send(request(op="run", shell="raw", timeout=1, cmd=cmd))
+            closed.register(connection.sock, 0)  # its hang-up alone
+        left = 1 + 30 + agent.at_once
+        wait_until(lambda: len(closed.poll(0)) == SERVED, left, "the agent has closed all connections")
+        assert 30 < time.monotonic() - began
+        assert agent.run("echo served", patience=agent.at_once).stdout == b"served\n"

@@ -1,18 +1,19 @@
-"""SIGTERM: the agent stops listening, ends what runs, leaves nothing behind, and exits with 0; and what it logs."""
+"""Stop signals: the agent stops listening, ends what runs, leaves nothing behind, and exits with 0."""
 
 import os
 import signal
 
 import pytest
+from agents import listens, pings
 from host import DATA, STDOUT, frame, request
 from processes import runs, wait_until
 
 pytestmark = pytest.mark.ours("the published agent is ended by the signal itself")
 
 
-def stop(agent):
-    """Sends SIGTERM and waits; the exit code."""
-    agent.process.send_signal(signal.SIGTERM)
+def stop(agent, number=signal.SIGTERM):
+    """Sends a signal and waits; the exit code."""
+    agent.process.send_signal(number)
     return agent.process.wait(agent.patience)
 
 
@@ -20,6 +21,45 @@ def test_sigterm_ends_an_agent_at_rest(start_agent):
     agent = start_agent()
     assert stop(agent) == 0
     assert not agent.path.exists()
+
+
+OTHERS = [signal.SIGINT, signal.SIGHUP]
+NAMES = ["SIGINT", "SIGHUP"]
+
+
+@pytest.mark.parametrize("number", OTHERS, ids=NAMES)
+def test_sigint_and_sighup_end_an_agent_and_its_commands_in_order(start_agent, marks, number):
+    agent = start_agent()
+    with agent.connect() as connection:
+        connection.send(request(op="run", shell="raw", cmd=f"{marks.tell_pid('leader')}; {marks.until('never')}"))
+        leader = marks.pid("leader")
+        assert stop(agent, number) == 0
+        wait_until(lambda: not runs(leader), agent.patience, "the command is ended")
+    assert not agent.path.exists()
+
+
+@pytest.mark.parametrize("number", OTHERS, ids=NAMES)
+def test_sigint_and_sighup_that_were_ignored_at_the_start_end_nothing(start_agent, marks, number):
+    agent = start_agent(options={"ignore": [number]})
+    with agent.connect() as connection:
+        connection.send(request(op="run", shell="raw", cmd=f"echo begun; {marks.until('go')}; echo end"))
+        assert connection.read_frame() == (STDOUT, b"begun\n")
+        for _ in range(3):
+            agent.process.send_signal(number)
+            assert agent.answers_ping()
+        marks.set("go")
+        assert connection.read_answer().stdout == b"end\n"
+    assert agent.process.poll() is None
+    assert stop(agent) == 0
+
+
+def test_socket_that_another_agent_has_put_in_the_same_place_outlives_the_first_agent(start_agent, launch, patience):
+    first = start_agent()
+    first.path.unlink()
+    launch("--listen", f"unix:{first.path}")
+    wait_until(lambda: listens(first.path, patience), patience, "the second agent answers")
+    assert stop(first) == 0
+    assert pings(first.path, patience)
 
 
 def test_sigterm_ends_commands_and_their_groups(start_agent, marks):
@@ -75,22 +115,3 @@ def test_session_of_its_own_outlives_the_agent(start_agent, marks):
     assert stop(agent) == 0
     assert runs(daemon)
     marks.set("end")
-
-
-def test_log_tells_failures_in_a_line_each_and_no_secrets(start_agent, tmp_path):
-    agent = start_agent()
-    secret = "Tr0ub4dor"
-    (tmp_path / "secret").write_text(secret)
-    agent.run(f"echo {secret}", env={"TOKEN": secret})
-    agent.run(f"cat {tmp_path}/secret; exit 3")
-    agent.run(f"true {secret}" + "x" * 200_000, env={"TOKEN": secret})
-    agent.run("true", env={"A=B": secret})
-    agent.run("sleep 1000; true", timeout=0.1, env={"TOKEN": secret})
-    agent.put(secret.encode(), path="/no/such/folder/file")
-    agent.ask(request(op="put_file", path=f"{tmp_path}/new", size=1), frame(DATA, secret.encode()))
-    agent.ask(op="get_file", path=f"{tmp_path}/secret")
-    agent.ask(frame(1, b'{"op": "run", "cmd": "' + secret.encode()))
-    assert agent.answers_ping()
-    logged = agent.logged()
-    assert secret not in logged
-    assert any("spawn failed" in line for line in logged.splitlines())
