@@ -74,6 +74,15 @@ impl fmt::Display for ArgumentError {
 }
 
 impl Arguments {
+    /// The numbers of the inherited descriptors to serve.
+    pub(crate) fn inherited(&self) -> Vec<RawFd> {
+        let number = |listen: &Listen| match listen {
+            Listen::Inherited { number } => Some(*number),
+            _ => None,
+        };
+        self.listen.iter().filter_map(number).collect()
+    }
+
     /// Parses what follows the program's name, with `variable` to look up the environment.
     pub(crate) fn parse(
         arguments: impl Iterator<Item = OsString>,

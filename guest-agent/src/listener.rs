@@ -5,11 +5,10 @@
 //! agent's user through CID 1, and so could a sibling VM. Refuses sockets of other families: an
 //! agent that acts for whoever connects has no business on a network.
 
-use crate::arguments::Listen;
 use crate::sys::{file, inherited, socket, socket::Family};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -113,7 +112,7 @@ impl Drop for Listener {
     }
 }
 
-/// What [`open`] gives.
+/// Where connections come from.
 #[derive(Debug)]
 pub(crate) enum Source {
     Listener(Listener),
@@ -168,26 +167,30 @@ impl fmt::Display for ListenError {
     }
 }
 
-/// Binds, or takes an inherited socket over.
-pub(crate) fn open(listen: &Listen) -> Result<Source, ListenError> {
-    match listen {
-        Listen::Vsock { port } => {
-            let socket = socket::listen_vsock(*port)
-                .map_err(|error| ListenError::Vsock { port: *port, error })?;
-            Ok(Source::Listener(Listener {
-                socket,
-                family: Family::Vsock,
-                file: None,
-            }))
-        }
-        Listen::Unix { path } => listen_unix(path).map(Source::Listener),
-        Listen::Inherited { number } => take_inherited(*number),
-    }
+/// Takes inherited sockets over, by their numbers; to be called once, before anything is opened.
+pub(crate) fn take(numbers: &[RawFd]) -> Result<Vec<Source>, ListenError> {
+    let sockets = inherited::take(numbers)
+        .map_err(|(number, error)| ListenError::Inherited { number, error })?;
+    numbers
+        .iter()
+        .zip(sockets)
+        .map(|(&number, socket)| source_of(number, socket))
+        .collect()
+}
+
+/// Binds a vsock socket that the host can connect to.
+pub(crate) fn listen_vsock(port: u32) -> Result<Source, ListenError> {
+    let socket = socket::listen_vsock(port).map_err(|error| ListenError::Vsock { port, error })?;
+    Ok(Source::Listener(Listener {
+        socket,
+        family: Family::Vsock,
+        file: None,
+    }))
 }
 
 /// Binds a Unix socket that only the agent's user may connect to. A socket file that a dead agent
 /// left is replaced; one that somebody listens on, and a file of another kind, is not.
-fn listen_unix(path: &Path) -> Result<Listener, ListenError> {
+pub(crate) fn listen_unix(path: &Path) -> Result<Source, ListenError> {
     let failed = |error| ListenError::Unix {
         path: path.to_owned(),
         error,
@@ -220,12 +223,11 @@ fn listen_unix(path: &Path) -> Result<Listener, ListenError> {
         }),
     };
     socket::set_backlog(&listener.socket, BACKLOG).map_err(failed)?;
-    Ok(listener)
+    Ok(Source::Listener(listener))
 }
 
-fn take_inherited(number: i32) -> Result<Source, ListenError> {
+fn source_of(number: RawFd, socket: OwnedFd) -> Result<Source, ListenError> {
     let failed = |error| ListenError::Inherited { number, error };
-    let socket = inherited::take(number).map_err(failed)?;
     let Some(family) = socket::stream_family(socket.as_fd()) else {
         return Err(ListenError::NotServable { number });
     };
@@ -245,7 +247,6 @@ fn take_inherited(number: i32) -> Result<Source, ListenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::IntoRawFd as _;
 
     #[test]
     fn only_the_host_is_served_unless_more_is_allowed() {
@@ -279,21 +280,21 @@ mod tests {
     #[test]
     fn inherited_descriptor_that_is_no_socket_is_refused() {
         let file = std::fs::File::open("/dev/null").unwrap();
-        let error = take_inherited(file.into_raw_fd()).unwrap_err();
+        let error = source_of(9, file.into()).unwrap_err();
         assert!(matches!(error, ListenError::NotServable { .. }));
     }
 
     #[test]
     fn inherited_network_socket_is_refused() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = take_inherited(listener.into_raw_fd()).unwrap_err();
+        let error = source_of(9, listener.into()).unwrap_err();
         assert!(matches!(error, ListenError::NotServable { .. }));
     }
 
     #[test]
     fn inherited_pair_is_a_connection_and_a_bound_socket_a_listener() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let source = take_inherited(ours.into_raw_fd()).unwrap();
+        let source = source_of(9, ours.into()).unwrap();
         assert!(matches!(source, Source::Connection(_, Family::Unix)));
     }
 }

@@ -99,19 +99,15 @@ impl From<io::Error> for ServeError {
 
 /// Serves until a stop signal, or until there is nothing left to serve.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
-    // Inherited descriptors first: nothing of ours may take their numbers.
-    let is_inherited = |listen: &&Listen| matches!(listen, Listen::Inherited { .. });
-    let mut sources = open_all(arguments.listen.iter().filter(is_inherited))?;
+    // Inherited descriptors first: nothing of ours may take their numbers. Then signals: an early one
+    // must not leave a socket's file behind.
+    let mut sources = listener::take(&arguments.inherited()).map_err(ServeError::Listen)?;
     inherited::close_all_on_exec();
-    // Then signals: an early one must not leave a socket's file behind.
     signal::set_dispositions();
     let signals = signal::stop_signals()?;
-    sources.extend(open_all(
-        arguments
-            .listen
-            .iter()
-            .filter(|listen| !is_inherited(listen)),
-    )?);
+    for listen in &arguments.listen {
+        sources.extend(bind(listen).map_err(ServeError::Listen)?);
+    }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
@@ -128,7 +124,12 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         connections: Connections::new()?,
     }));
     let mut listeners = Vec::new();
-    for (listen, source) in sources {
+    // In the order of `sources`.
+    let (inherited, bound): (Vec<_>, Vec<_>) = arguments
+        .listen
+        .iter()
+        .partition(|listen| matches!(listen, Listen::Inherited { .. }));
+    for (listen, source) in inherited.into_iter().chain(bound).zip(sources) {
         match source {
             Source::Listener(listener) => {
                 socket::set_nonblocking(&listener.socket)?;
@@ -145,13 +146,13 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     agent.accept_until_stopped(listeners, &signals)
 }
 
-/// Binds, or takes over, each of `listen`.
-fn open_all<'a>(
-    listen: impl Iterator<Item = &'a Listen>,
-) -> Result<Vec<(&'a Listen, Source)>, ServeError> {
-    listen
-        .map(|listen| Ok((listen, listener::open(listen).map_err(ServeError::Listen)?)))
-        .collect()
+/// Binds what is not inherited.
+fn bind(listen: &Listen) -> Result<Option<Source>, ListenError> {
+    match listen {
+        Listen::Vsock { port } => listener::listen_vsock(*port).map(Some),
+        Listen::Unix { path } => listener::listen_unix(path).map(Some),
+        Listen::Inherited { .. } => Ok(None),
+    }
 }
 
 impl Agent {

@@ -86,7 +86,6 @@ def test_connection_that_is_all_standard_streams_carries_frames_alone(launch, fo
         assert agent.wait(patience) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the standard streams are put out of the way only where one of them is named")
 def test_connection_that_is_standard_error_as_well_carries_frames_alone(launch, patience):
     with handed_over(patience) as (connection, theirs):
         number = theirs.fileno()
@@ -111,7 +110,6 @@ def test_descriptor_that_is_not_open_is_refused_and_not_mistaken_for_a_socket_of
 
 
 @pytest.mark.native("an emulator has descriptors of its own")
-@pytest.mark.xfail(strict=True, reason="a taken socket's new number may be one that is named later, and is then taken again")
 @pytest.mark.parametrize(("first", "missing"), [(0, 3), (3, 4)], ids=["3 after 0", "4 after 3"])
 def test_descriptor_that_is_not_open_is_refused_and_not_mistaken_for_one_taken_over(
     launch, folder, patience, first, missing

@@ -12,28 +12,41 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 /// The highest of the standard descriptors.
 const STANDARD_ERROR: RawFd = 2;
 
-/// Takes descriptor `number` over.
+/// Takes the descriptors `numbers` over, each of which is named once.
 ///
-/// To be called at most once for a number, at start, before this process opens anything of its own.
-/// Where it is one of the standard descriptors, that one becomes `/dev/null`, and so do the others
-/// that are the same file, as a super-server leaves them: no log line may get into a connection, and
-/// nothing of ours may get such a number.
+/// To be called once, at start, before this process opens anything of its own. A standard descriptor
+/// among them, or one that is the same file, as a super-server leaves them, becomes `/dev/null`: no log
+/// line may get into a connection, and nothing of ours may get such a number.
 ///
 /// # Errors
-/// `EBADF` where it is not open.
-pub(crate) fn take(number: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: takes no pointer. A number that is not open gives EBADF.
-    let fd = checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, STANDARD_ERROR + 1) })?;
-    // SAFETY: the call above succeeded, so `fd` is open and nobody else's.
-    let taken = unsafe { OwnedFd::from_raw_fd(fd) };
-    if number > STANDARD_ERROR {
-        // SAFETY: takes no pointer; nobody else's, as this function demands of its caller.
-        unsafe { libc::close(number) };
-        return Ok(taken);
+/// `EBADF`, and which number it was, where one is not open; none is taken then.
+pub(crate) fn take(numbers: &[RawFd]) -> Result<Vec<OwnedFd>, (RawFd, io::Error)> {
+    // All of them first: what is opened below must not be mistaken for one that was named.
+    for &number in numbers {
+        // SAFETY: takes no pointer. A number that is not open gives EBADF.
+        checked(unsafe { libc::fcntl(number, libc::F_GETFD) }).map_err(|error| (number, error))?;
     }
+    numbers
+        .iter()
+        .map(|&number| take_one(number).map_err(|error| (number, error)))
+        .collect()
+}
+
+fn take_one(number: RawFd) -> io::Result<OwnedFd> {
+    let is_standard = number <= STANDARD_ERROR;
+    let kept = if is_standard {
+        // SAFETY: takes no pointer.
+        checked(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, STANDARD_ERROR + 1) })?
+    } else {
+        // SAFETY: takes no pointer.
+        checked(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+        number
+    };
+    // SAFETY: open, as just seen; nobody else's, as `take` demands of its caller.
+    let taken = unsafe { OwnedFd::from_raw_fd(kept) };
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for standard in 0..=STANDARD_ERROR {
-        if standard == number || file::is_same(standard, taken.as_raw_fd()) {
+        if standard == number || file::is_same(standard, kept) {
             // SAFETY: takes no pointer; std keeps these three open, and never closes them.
             checked(unsafe { libc::dup2(null.as_raw_fd(), standard) })?;
         }
