@@ -1,4 +1,4 @@
-//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`.
+//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `shutdown`, `timings`.
 //!
 //! Owns the calls and their errors; one connection a call, as the protocol wants. [`exchange`] holds
 //! what they share, [`run`], [`put`] and [`get`] one call each. Refuses to choose a target or to know
@@ -14,12 +14,15 @@ mod run;
 pub use error::ChannelError;
 pub use get::Fetched;
 pub use run::{Command, Outcome};
+pub use smolvm_protocol::request::ShutdownMode;
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::transport::{Absence, Address};
 use exchange::Exchange;
+use smolvm_protocol::answer::Answer;
 use smolvm_protocol::request::Request;
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -37,6 +40,8 @@ pub struct Pong {
     pub agent_version: String,
     /// Version of the control protocol that it speaks.
     pub protocol: u32,
+    /// What it serves beyond version 1 as it began: `shutdown`, `timings`.
+    pub features: Vec<String>,
 }
 
 /// The way to one agent. Calls from several threads at once are fine: each has its own connection.
@@ -92,6 +97,34 @@ impl Channel {
         }
     }
 
+    /// Has the guest end in order; the answer comes before it does. For agents whose [`Pong`] has the
+    /// feature `shutdown`.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::Refused`] where the guest's process 1 is none of ours.
+    pub fn shutdown(&self, mode: ShutdownMode, timeout: Duration) -> Result<(), ChannelError> {
+        self.ask(&Request::Shutdown(mode), timeout).map(drop)
+    }
+
+    /// When things were done while the guest booted, by name: microseconds since its kernel started.
+    /// For agents whose [`Pong`] has the feature `timings`.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::Refused`] where the guest's process 1 is none of ours.
+    pub fn timings(&self, timeout: Duration) -> Result<BTreeMap<String, u64>, ChannelError> {
+        let answer = self.ask(&Request::Timings, timeout)?;
+        answer
+            .timings
+            .ok_or_else(|| ChannelError::not_an_agent("its answer to timings has none"))
+    }
+
+    /// A request that one control frame answers.
+    fn ask(&self, request: &Request, timeout: Duration) -> Result<Answer, ChannelError> {
+        let deadline = Deadline::after(timeout);
+        self.begin(request, Absence::IsAnError, deadline)?
+            .answer(deadline)
+    }
+
     fn ping_by(&self, absence: Absence, deadline: Deadline) -> Result<Pong, ChannelError> {
         let mut exchange = self.begin(&Request::Ping, absence, deadline)?;
         let answer = exchange.answer(deadline)?;
@@ -99,6 +132,7 @@ impl Channel {
             (Some("pong"), Some(agent_version), Some(protocol)) => Ok(Pong {
                 agent_version,
                 protocol,
+                features: answer.features,
             }),
             _ => Err(ChannelError::not_an_agent("its answer to ping is no pong")),
         }

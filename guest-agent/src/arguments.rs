@@ -13,9 +13,10 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 const HELP: &str = "\
-Serves ping, run, put_file and get_file to the host of this VM.
+Serves ping, run, put_file, get_file, shutdown and timings to the host of this VM.
 
 usage: smolvm-guest-agent [options]
+       smolvm-guest-agent init     be process 1: boot the guest, keep the agent running
 
   --listen vsock:PORT   listen on a vsock port (default: vsock:1024)
   --listen unix:PATH    listen on a Unix socket, mode 0600
@@ -24,6 +25,7 @@ usage: smolvm-guest-agent [options]
   --port N              the same as --listen vsock:N
   --allow-cid N         serve vsock peers with this CID, too (the host, CID 2, always is);
                         'any' serves every peer; may be repeated
+  --init fd:N           tell a process 1 of ours by this inherited descriptor
   --help, --version
 
 SMOLVM_AGENT_PORT       the vsock port where neither --listen nor --port is given
@@ -54,6 +56,8 @@ pub(crate) struct Arguments {
     /// Never empty.
     pub(crate) listen: Vec<Listen>,
     pub(crate) peers: PeerRule,
+    /// The descriptor that leads to process 1, where that is ours.
+    pub(crate) init: Option<RawFd>,
 }
 
 /// What the command line asks for.
@@ -90,6 +94,7 @@ impl Arguments {
     ) -> Result<Parsed, ArgumentError> {
         let mut listen = Vec::new();
         let mut peers = PeerRule::default();
+        let mut init = None;
         let mut arguments = arguments.map(OsString::into_vec);
         while let Some(argument) = arguments.next() {
             let (name, inline) = match argument.iter().position(|byte| *byte == b'=') {
@@ -112,6 +117,7 @@ impl Arguments {
                 b"--port" => listen.push(Listen::Vsock {
                     port: parse_port("--port", &value()?)?,
                 }),
+                b"--init" => init = Some(parse_init(&value()?)?),
                 b"--allow-cid" => peers.allow(parse_cid(&value()?)?),
                 _ => {
                     let shown = String::from_utf8_lossy(&name);
@@ -129,6 +135,10 @@ impl Arguments {
         if listen.is_empty() {
             listen = systemd_sockets(&variable)?;
         }
+        if init.is_some_and(|number| listen.contains(&Listen::Inherited { number })) {
+            let sentence = "asked to listen on the descriptor of --init";
+            return Err(ArgumentError(sentence.to_owned()));
+        }
         if listen.is_empty() {
             let port = match variable("SMOLVM_AGENT_PORT") {
                 Some(port) => parse_port("SMOLVM_AGENT_PORT", &port.into_vec())?,
@@ -136,7 +146,11 @@ impl Arguments {
             };
             listen.push(Listen::Vsock { port });
         }
-        Ok(Parsed::Serve(Self { listen, peers }))
+        Ok(Parsed::Serve(Self {
+            listen,
+            peers,
+            init,
+        }))
     }
 }
 
@@ -169,6 +183,16 @@ fn parse_listen(text: &[u8]) -> Result<Listen, ArgumentError> {
     Err(ArgumentError(format!(
         "cannot listen on '{shown}': give vsock:PORT, unix:PATH or fd:NUMBER"
     )))
+}
+
+fn parse_init(text: &[u8]) -> Result<RawFd, ArgumentError> {
+    text.strip_prefix(b"fd:")
+        .and_then(number)
+        .filter(|number| *number > 2)
+        .ok_or_else(|| {
+            let shown = String::from_utf8_lossy(text);
+            ArgumentError(format!("--init takes fd:NUMBER, 3 or more, not '{shown}'"))
+        })
 }
 
 /// A vsock port; 0 and `VMADDR_PORT_ANY` (all ones) are none (`vsock(7)`).
@@ -325,6 +349,14 @@ mod tests {
             (
                 &["--listen=fd:3", "--listen=fd:3"],
                 "asked twice to listen on inherited descriptor 3",
+            ),
+            (
+                &["--init", "fd:2"],
+                "--init takes fd:NUMBER, 3 or more, not 'fd:2'",
+            ),
+            (
+                &["--init", "fd:3", "--listen", "fd:3"],
+                "asked to listen on the descriptor of --init",
             ),
             (&["serve"], "unknown argument 'serve'"),
         ] {

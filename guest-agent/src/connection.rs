@@ -402,7 +402,7 @@ impl<'stop> Connection<'stop> {
 
     /// Ends the connection after its last frame: shuts down our sending side and reads on until the
     /// peer's end, since a close with unread bytes is a reset that can overtake the answer.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(&mut self) {
         if socket::shut_down_sending(&self.socket).is_err() {
             return;
         }

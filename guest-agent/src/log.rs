@@ -1,4 +1,4 @@
-//! What the agent tells on standard error: one line a failure.
+//! What the agent, and process 1, tell on standard error: one line a failure.
 //!
 //! Never an environment, a file's content or a command's output or text: callers pass sentences of
 //! ours, paths and error numbers. A standard error that is gone is no reason to fail, and one that
@@ -7,6 +7,15 @@
 use crate::sys::file;
 use std::fmt::Display;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this is process 1, whose lines begin with another name.
+static IS_INIT: AtomicBool = AtomicBool::new(false);
+
+/// Begins lines with `smolvm-init`.
+pub(crate) fn speak_as_init() {
+    IS_INIT.store(true, Ordering::Relaxed);
+}
 
 /// The longest line: what a pipe that says it is writable takes at once (`pipe(7)`, `PIPE_BUF`).
 const MAX_LINE_BYTES: usize = 4096;
@@ -23,7 +32,11 @@ pub(crate) fn notice(what: &dyn Display) {
 
 /// One `write` a line, so that lines of several threads do not mix.
 fn line(what: &dyn Display) {
-    let mut text = format!("smolvm-guest-agent: {what}")
+    let name = match IS_INIT.load(Ordering::Relaxed) {
+        true => "smolvm-init",
+        false => "smolvm-guest-agent",
+    };
+    let mut text = format!("{name}: {what}")
         .replace(['\n', '\r'], " ")
         .into_bytes();
     text.truncate(MAX_LINE_BYTES - 1);
@@ -32,6 +45,16 @@ fn line(what: &dyn Display) {
     if file::takes_bytes(&stderr) {
         let _ = stderr.write_all(&text);
     }
+}
+
+/// Has panics told by one line with their place, and never by a backtrace.
+pub(crate) fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(String::new, ToString::to_string);
+        failure(&format_args!("failed unexpectedly at {place}"));
+    }));
 }
 
 /// Prints what was asked for (`--help`, `--version`) to standard output.

@@ -1,10 +1,11 @@
-//! The daemon in the guest: serves `ping`, `run`, `put_file` and `get_file` to the VM's host.
+//! The program in the guest: serves the VM's host, and is process 1 where it is started as that.
 //!
 //! `main` turns a result into an exit code: 0 after a stop or once an inherited connection is
 //! served, 1 where the agent could not start or go on, 2 for a wrong command line.
 
 mod arguments;
 mod connection;
+mod init;
 mod listener;
 mod log;
 mod oom_score;
@@ -13,6 +14,7 @@ mod os_error;
 mod path;
 mod permits;
 mod process;
+mod process_one;
 mod server;
 mod session;
 mod staged_file;
@@ -29,6 +31,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const VERSION_LINE: &str = concat!("smolvm-guest-agent ", env!("CARGO_PKG_VERSION"), "\n");
 
 fn main() -> ExitCode {
+    if init::is_asked_for(std::env::args_os()) {
+        return init::run();
+    }
     match Arguments::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
         Ok(Parsed::Serve(arguments)) => match server::serve(&arguments) {
             Ok(()) => ExitCode::SUCCESS,

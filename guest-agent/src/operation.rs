@@ -4,6 +4,8 @@ mod get_file;
 mod ping;
 mod put_file;
 mod run;
+mod shutdown;
+mod timings;
 
 use crate::connection::{Connection, ConnectionError};
 use crate::permits::Permit;
@@ -22,5 +24,7 @@ pub(crate) fn serve(
         Request::Run(request) => run::serve(agent, connection, request, turn),
         Request::PutFile(request) => put_file::serve(agent, connection, request, turn),
         Request::GetFile(request) => get_file::serve(agent, connection, request, turn),
+        Request::Shutdown(mode) => shutdown::serve(agent, connection, mode),
+        Request::Timings => timings::serve(connection),
     }
 }

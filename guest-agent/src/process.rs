@@ -165,7 +165,7 @@ impl Process {
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
         };
-        let spawned = spawn::spawn(&program).map_err(|error| match error {
+        let spawned = spawn::spawn_piped(&program).map_err(|error| match error {
             spawn::SpawnError::Null(error) => StartError::new(&error, Some(b"/dev/null")),
             spawn::SpawnError::Execute(error) => StartError::new(&error, Some(shell)),
             spawn::SpawnError::System(error) => StartError::new(&error, None),

@@ -16,6 +16,7 @@ use crate::connection::{Connection, ConnectionError};
 use crate::listener::{self, ListenError, Listener, PeerRule, Source};
 use crate::permits::Permits;
 use crate::process::Inheritance;
+use crate::process_one::{self, ProcessOne};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Family};
@@ -57,7 +58,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Tokens of the main thread's wait; listeners' follow.
 const SIGNAL: u64 = 0;
 const CONNECTION_ENDED: u64 = 1;
-const FIRST_LISTENER: u64 = 2;
+const PROCESS_ONE: u64 = 2;
+const FIRST_LISTENER: u64 = 3;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -73,6 +75,8 @@ pub(crate) struct Agent {
     /// When a refused peer was last told of in the log.
     refusal_told: Mutex<Option<Instant>>,
     connections: Connections,
+    /// The way to process 1, where that is ours.
+    pub(crate) process_one: Option<ProcessOne>,
 }
 
 /// Why the agent cannot go on.
@@ -101,19 +105,16 @@ impl From<io::Error> for ServeError {
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     // Inherited descriptors first: nothing of ours may take their numbers. Then signals: an early one
     // must not leave a socket's file behind.
+    let process_one = arguments.init.map(ProcessOne::take).transpose();
+    let process_one = process_one.map_err(ServeError::Listen)?;
     let mut sources = listener::take(&arguments.inherited()).map_err(ServeError::Listen)?;
     inherited::close_all_on_exec();
     signal::set_dispositions();
-    let signals = signal::stop_signals()?;
+    let signals = signal::block_and_watch(&signal::that_stop())?;
+    log::report_panics();
     for listen in &arguments.listen {
         sources.extend(bind(listen).map_err(ServeError::Listen)?);
     }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic
-            .location()
-            .map_or_else(String::new, ToString::to_string);
-        log::failure(&format_args!("failed unexpectedly at {place}"));
-    }));
     let agent: &'static Agent = Box::leak(Box::new(Agent {
         inheritance: Inheritance::of_this_process(oom_score::lower_own()),
         served: Permits::new(MAX_SERVED),
@@ -122,6 +123,7 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         peers: arguments.peers.clone(),
         refusal_told: Mutex::new(None),
         connections: Connections::new()?,
+        process_one,
     }));
     let mut listeners = Vec::new();
     // In the order of `sources`.
@@ -142,6 +144,9 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
                 }
             }
         }
+    }
+    if let Some(process_one) = &agent.process_one {
+        process_one.say_listening()?;
     }
     agent.accept_until_stopped(listeners, &signals)
 }
@@ -174,29 +179,45 @@ impl Agent {
     }
 
     /// The main thread's loop: accepts while there is room; ends on a signal, or when no listener is
-    /// left and every connection has ended.
+    /// left and every connection has ended; process 1 has that happen when the guest ends.
     fn accept_until_stopped(
         &'static self,
-        listeners: Vec<Listener>,
+        mut listeners: Vec<Listener>,
         signals: &OwnedFd,
     ) -> Result<(), ServeError> {
         let epoll = Epoll::new()?;
         epoll.add(signals, SIGNAL, epoll::IN)?;
         epoll.add(&self.connections.ended, CONNECTION_ENDED, epoll::IN)?;
+        if let Some(process_one) = &self.process_one {
+            epoll.add(process_one, PROCESS_ONE, epoll::IN)?;
+        }
         if listeners.is_empty() {
             self.connections.tell_every_end();
         }
+        let mut guest_ends = false;
         let mut accepting = false;
         let mut resting_until: Option<Instant> = None;
         while !listeners.is_empty() || self.connections.open() > 0 {
             resting_until = resting_until.filter(|until| *until > Instant::now());
-            let may_accept = self.connections.has_room() && resting_until.is_none();
+            let may_accept = self.connections.has_room() && resting_until.is_none() && !guest_ends;
             if may_accept != accepting {
                 watch(&epoll, &listeners, may_accept)?;
                 accepting = may_accept;
             }
             for ready in epoll.wait(resting_until)? {
+                let may_be_told = matches!(ready.token, SIGNAL | PROCESS_ONE);
+                if may_be_told && self.hears_that_the_guest_ends() {
+                    guest_ends = true;
+                    self.connections.tell_every_end();
+                }
                 match ready.token {
+                    // The signal is process 1's, and everybody's: commands end by their own.
+                    SIGNAL if guest_ends => drop(signal::take(signals)),
+                    // It has said all that it ever says, or is gone.
+                    PROCESS_ONE => self
+                        .process_one
+                        .iter()
+                        .try_for_each(|it| epoll.remove(it))?,
                     SIGNAL => {
                         drop(listeners);
                         self.stop();
@@ -214,8 +235,17 @@ impl Agent {
                     }
                 }
             }
+            if guest_ends {
+                listeners.clear();
+            }
         }
         Ok(())
+    }
+
+    /// Whether process 1 says that the guest ends.
+    fn hears_that_the_guest_ends(&self) -> bool {
+        let heard = self.process_one.as_ref().and_then(ProcessOne::hear);
+        heard == Some(process_one::GUEST_ENDS)
     }
 
     /// Accepts one connection. An error is one that another try at once would meet again.

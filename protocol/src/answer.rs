@@ -4,7 +4,9 @@
 //! ignored; text that is no UTF-8 is shown as U+FFFD.
 
 use crate::text::{self, present, shown};
+use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A control frame from the agent; a member that the answer has not is `None`.
@@ -24,6 +26,10 @@ pub struct Answer {
     pub agent_version: Option<String>,
     /// Version of the protocol that the agent speaks.
     pub proto: Option<u32>,
+    /// What the agent serves beyond version 1 as it began; empty where it tells none.
+    pub features: Vec<String>,
+    /// When things were done, by name: microseconds since the guest's kernel started.
+    pub timings: Option<BTreeMap<String, u64>>,
     /// A file's permission bits.
     pub mode: Option<u32>,
     /// A file's size in bytes as `stat` says.
@@ -60,6 +66,8 @@ impl Answer {
             "timeout",
             "agent_version",
             "proto",
+            "features",
+            "timings",
             "mode",
             "size",
         ];
@@ -71,6 +79,8 @@ impl Answer {
             timeout,
             agent_version,
             proto,
+            features,
+            timings,
             mode,
             size,
         ] = text::members(json, &names).map_err(|error| broken(&error))?;
@@ -87,6 +97,8 @@ impl Answer {
             timeout: number("timeout", timeout)?,
             agent_version: string("agent_version", agent_version)?,
             proto: number("proto", proto)?,
+            features: collection("features", features)?.unwrap_or_default(),
+            timings: collection("timings", timings)?,
             mode: number("mode", mode)?,
             size: number("size", size)?,
         })
@@ -122,6 +134,19 @@ fn number<N: std::str::FromStr>(
         .transpose()
 }
 
+/// An array or an object of plain values.
+fn collection<'answer, T: Deserialize<'answer>>(
+    member: &str,
+    value: Option<&'answer RawValue>,
+) -> Result<Option<T>, AnswerError> {
+    present(value)
+        .map(|value| {
+            serde_json::from_str(value.get())
+                .map_err(|error| broken(&format_args!("'{member}': {error}")))
+        })
+        .transpose()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +164,10 @@ mod tests {
                 ..Answer::default()
             }
         );
+        let answer =
+            Answer::parse(br#"{"ok": true, "features": ["a"], "timings": {"b_us": 7}}"#).unwrap();
+        assert_eq!(answer.features, ["a"]);
+        assert_eq!(answer.timings, Some([("b_us".to_owned(), 7)].into()));
         let answer = Answer::parse(br#"{"ok": false, "error": "no \udc80"}"#).unwrap();
         assert_eq!(answer.error.as_deref(), Some("no \u{fffd}"));
     }
@@ -151,6 +180,8 @@ mod tests {
             b"\xff",
             b"{\"ok\":1}",
             b"{\"ok\":true,\"exit_code\":\"0\"}",
+            b"{\"ok\":true,\"features\":[1]}",
+            b"{\"ok\":true,\"timings\":{\"a\":-1}}",
         ] {
             assert!(Answer::parse(payload).is_err());
         }

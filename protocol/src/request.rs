@@ -25,6 +25,20 @@ pub enum Request {
     PutFile(PutFileRequest),
     /// Fetch a file from the guest.
     GetFile(GetFileRequest),
+    /// End the guest.
+    Shutdown(ShutdownMode),
+    /// When was what done while the guest booted?
+    Timings,
+}
+
+/// How a guest ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShutdownMode {
+    /// It powers off.
+    #[default]
+    PowerOff,
+    /// It starts anew.
+    Reboot,
 }
 
 /// Variables by name, in the order given.

@@ -53,6 +53,8 @@ pub enum Response<'a> {
     Pong {
         /// Version of the agent's program.
         agent_version: &'a str,
+        /// What the agent serves beyond version 1 as it began.
+        features: &'a [&'a str],
     },
     /// The request is not served.
     Refused(&'a Refusal),
@@ -75,6 +77,10 @@ pub enum Response<'a> {
         /// What `stat` says; the content may be longer or shorter.
         size: u64,
     },
+    /// The guest will end.
+    ShuttingDown,
+    /// When things were done, by name: microseconds since the kernel started.
+    Timings(&'a [(&'a str, u64)]),
 }
 
 impl Response<'_> {
@@ -82,9 +88,13 @@ impl Response<'_> {
     #[must_use]
     pub fn to_json(&self) -> String {
         match self {
-            Self::Pong { agent_version } => format!(
-                "{{\"ok\": true, \"op\": \"pong\", \"agent_version\": {}, \"proto\": {PROTOCOL_VERSION}}}",
-                json_string(agent_version)
+            Self::Pong {
+                agent_version,
+                features,
+            } => format!(
+                "{{\"ok\": true, \"op\": \"pong\", \"agent_version\": {}, \"proto\": {PROTOCOL_VERSION}, \"features\": [{}]}}",
+                json_string(agent_version),
+                joined(features.iter().map(|feature| json_string(feature)))
             ),
             Self::Refused(Refusal { sentence, of_run }) => format!(
                 "{{\"ok\": false, {}\"error\": {}}}",
@@ -100,12 +110,23 @@ impl Response<'_> {
                     float(*seconds)
                 )
             }
-            Self::Stored => "{\"ok\": true}".to_owned(),
+            Self::Stored | Self::ShuttingDown => "{\"ok\": true}".to_owned(),
             Self::File { mode, size } => {
                 format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
             }
+            Self::Timings(timings) => {
+                let members = timings
+                    .iter()
+                    .map(|(name, microseconds)| format!("{}: {microseconds}", json_string(name)));
+                format!("{{\"ok\": true, \"timings\": {{{}}}}}", joined(members))
+            }
         }
     }
+}
+
+/// Elements of an array or members of an object, spaced as Python does.
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -119,8 +140,9 @@ mod tests {
             (
                 Response::Pong {
                     agent_version: "1.0",
+                    features: &["a", "b"],
                 },
-                r#"{"ok": true, "op": "pong", "agent_version": "1.0", "proto": 1}"#,
+                r#"{"ok": true, "op": "pong", "agent_version": "1.0", "proto": 1, "features": ["a", "b"]}"#,
             ),
             (
                 Response::Refused(&refusal),
@@ -139,6 +161,11 @@ mod tests {
                 r#"{"ok": true, "op": "timeout", "timeout": 1.0}"#,
             ),
             (Response::Stored, r#"{"ok": true}"#),
+            (Response::ShuttingDown, r#"{"ok": true}"#),
+            (
+                Response::Timings(&[("a_us", 1), ("b_us", 20)]),
+                r#"{"ok": true, "timings": {"a_us": 1, "b_us": 20}}"#,
+            ),
             (
                 Response::File { mode: 420, size: 7 },
                 r#"{"ok": true, "mode": 420, "size": 7}"#,

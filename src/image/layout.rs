@@ -22,10 +22,9 @@ use std::path::{Path, PathBuf};
 
 /// The minimal image's layout and the files that it names.
 const MINIMAL: &str = include_str!("../../images/minimal/layout");
-const MINIMAL_FILES: [(&str, &str); 6] = [
+const MINIMAL_FILES: [(&str, &str); 5] = [
     ("group", include_str!("../../images/minimal/group")),
     ("hosts", include_str!("../../images/minimal/hosts")),
-    ("init", include_str!("../../images/minimal/init")),
     ("passwd", include_str!("../../images/minimal/passwd")),
     ("profile", include_str!("../../images/minimal/profile")),
     ("shells", include_str!("../../images/minimal/shells")),

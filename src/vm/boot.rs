@@ -1,7 +1,7 @@
 //! One try at booting a VM: device, QEMU, and the wait until the agent answers.
 //!
 //! Owns the children until the VM is handed over: dropped before that, it ends them. Nothing is said
-//! to the vsock device before the guest's console tells that the agent was started: a connection
+//! to the vsock device before the guest's console tells that the agent listens: a connection
 //! that falls into the moment in which the guest's driver comes up can wedge vhost-device-vsock for
 //! good.
 
@@ -111,7 +111,7 @@ impl<'start> Boot<'start> {
         let first_word = Deadline::after(KVM_FIRST_WORD_LIMIT);
         loop {
             console.look();
-            if console.has_agent_started() {
+            if console.agent_has_listened() {
                 return Ok(());
             }
             self.check_processes()?;

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// What our `/init` prints once it has started the agent (images/minimal/init).
-const AGENT_STARTED: &[u8] = b"smolvm: agent started";
+/// What the agent prints once it listens, whatever on (guest-agent/src/server.rs): the guest's driver is up by then.
+const AGENT_LISTENS: &[u8] = b"smolvm-guest-agent: listening on ";
 /// The most that is read of a console at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
 /// The most that is looked at for the last lines of a log.
@@ -21,7 +21,7 @@ pub(super) struct Console {
     path: PathBuf,
     read_bytes: u64,
     window: Vec<u8>,
-    agent_started: bool,
+    agent_listens: bool,
 }
 
 impl Console {
@@ -30,7 +30,7 @@ impl Console {
             path: path.to_owned(),
             read_bytes: 0,
             window: Vec::new(),
-            agent_started: false,
+            agent_listens: false,
         }
     }
 
@@ -43,9 +43,9 @@ impl Console {
         });
         self.read_bytes += read.unwrap_or(0) as u64;
         self.window.extend(piece);
-        let mut windows = self.window.windows(AGENT_STARTED.len());
-        self.agent_started |= windows.any(|window| window == AGENT_STARTED);
-        let kept = self.window.len().saturating_sub(AGENT_STARTED.len() - 1);
+        let mut windows = self.window.windows(AGENT_LISTENS.len());
+        self.agent_listens |= windows.any(|window| window == AGENT_LISTENS);
+        let kept = self.window.len().saturating_sub(AGENT_LISTENS.len() - 1);
         self.window.drain(..kept);
     }
 
@@ -54,9 +54,9 @@ impl Console {
         self.read_bytes > 0
     }
 
-    /// Whether `/init` has said that the agent is started.
-    pub(super) fn has_agent_started(&self) -> bool {
-        self.agent_started
+    /// Whether the agent has said that it listens.
+    pub(super) fn agent_has_listened(&self) -> bool {
+        self.agent_listens
     }
 }
 
@@ -110,12 +110,16 @@ mod tests {
         let mut console = Console::new(&path);
         console.look();
         assert!(!console.has_begun());
-        std::fs::write(&path, "boot\r\nsmolvm: agent st").unwrap();
+        std::fs::write(&path, "boot\r\nsmolvm-guest-agent: list").unwrap();
         console.look();
-        assert!(console.has_begun() && !console.has_agent_started());
-        std::fs::write(&path, "boot\r\nsmolvm: agent started\r\n").unwrap();
+        assert!(console.has_begun() && !console.agent_has_listened());
+        std::fs::write(
+            &path,
+            "boot\r\nsmolvm-guest-agent: listening on inherited descriptor 4\r\n",
+        )
+        .unwrap();
         console.look();
-        assert!(console.has_agent_started());
+        assert!(console.agent_has_listened());
     }
 
     #[test]

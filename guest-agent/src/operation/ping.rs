@@ -4,10 +4,14 @@ use crate::VERSION;
 use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
+/// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
+const FEATURES: [&str; 2] = ["shutdown", "timings"];
+
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {
     connection.answer(
         &Response::Pong {
             agent_version: VERSION,
+            features: &FEATURES,
         },
         None,
     )

@@ -1,7 +1,7 @@
-//! Files by name within an opened directory, and reading into spare capacity.
+//! Files by name within an opened directory, reading into spare capacity, the standard streams.
 #![expect(
     unsafe_code,
-    reason = "openat, renameat, unlinkat and reads into spare capacity"
+    reason = "openat, renameat, unlinkat, dup2 and reads into spare capacity"
 )]
 
 use super::{checked, checked_length, uninterrupted};
@@ -99,4 +99,13 @@ pub(crate) fn read_to_spare(fd: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<u
         unsafe { buffer.set_len(buffer.len() + length) };
         Ok(length)
     })
+}
+
+/// Makes `fd` standard input, output and error.
+pub(crate) fn replace_standard_streams(fd: impl AsFd) -> io::Result<()> {
+    for number in 0..=2 {
+        // SAFETY: takes no pointer. Nobody owns 0 to 2: std only borrows them.
+        uninterrupted(|| checked(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), number) }))?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Child processes after their start: pidfds, group kills, waiting.
+//! Processes after their start: pidfds, kills, waiting.
 #![expect(
     unsafe_code,
     reason = "pidfd_open, kill and waitpid have no safe wrapper in std"
@@ -8,7 +8,8 @@ use super::{checked, uninterrupted};
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
-/// A child's process id; also its group's and its session's, since it began with `setsid`.
+/// A process id; of a child that we started also its group's and its session's, since it began with
+/// `setsid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pid(pub(super) libc::pid_t);
 
@@ -44,9 +45,54 @@ pub(crate) fn reap(pid: Pid) -> io::Result<Option<i32>> {
     if reaped == 0 {
         return Ok(None);
     }
-    Ok(Some(if libc::WIFSIGNALED(status) {
+    Ok(Some(exit_code(status)))
+}
+
+/// An exit status, or minus the number of the signal that killed the process.
+fn exit_code(status: libc::c_int) -> i32 {
+    if libc::WIFSIGNALED(status) {
         -libc::WTERMSIG(status)
     } else {
         libc::WEXITSTATUS(status)
-    }))
+    }
+}
+
+/// What [`reap_any`] has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaped {
+    /// A child has ended, with its exit status or minus the number of the signal that killed it.
+    Child(Pid, i32),
+    /// Every child runs.
+    NoneYet,
+    /// There is no child.
+    NoChildren,
+}
+
+/// Reaps any child that has exited, adopted ones among them: for process 1 alone, since it takes
+/// the exit code from whoever else waits in this process.
+pub(crate) fn reap_any() -> Reaped {
+    let mut status = 0;
+    // SAFETY: `status` lives through the call.
+    let reaped =
+        uninterrupted(|| checked(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }));
+    match reaped {
+        Ok(0) => Reaped::NoneYet,
+        Ok(pid) => Reaped::Child(Pid(pid), exit_code(status)),
+        // ECHILD is the only error that is left.
+        Err(_) => Reaped::NoChildren,
+    }
+}
+
+/// Sends a signal to every process but this one and process 1.
+pub(crate) fn signal_all(signal: libc::c_int) {
+    // SAFETY: takes no pointer. It can only fail where there is no other process.
+    unsafe { libc::kill(-1, signal) };
+}
+
+/// Sends `SIGKILL` to a process known by its number alone, which may be somebody else's by now.
+pub(crate) fn kill_number(number: libc::pid_t) {
+    if number > 1 {
+        // SAFETY: takes no pointer.
+        unsafe { libc::kill(number, libc::SIGKILL) };
+    }
 }

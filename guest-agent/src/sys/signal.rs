@@ -4,10 +4,10 @@
     reason = "signal sets, dispositions and signalfd have no safe wrapper in std"
 )]
 
-use super::checked;
+use super::{checked, checked_length};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 /// Asks the agent to stop, always.
 const STOP_SIGNAL: libc::c_int = libc::SIGTERM;
@@ -55,16 +55,22 @@ fn is_ignored(signal: libc::c_int) -> bool {
     returned == 0 && action[0] == libc::SIG_IGN as u64
 }
 
-/// Blocks the stop signals in this thread and all that it starts, and returns a descriptor that is
-/// readable once one of them is pending. To be called before any other thread is started.
-pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
+/// The signals that ask the agent to stop.
+pub(crate) fn that_stop() -> Vec<libc::c_int> {
+    STOP_SIGNALS_UNLESS_IGNORED
+        .into_iter()
+        .filter(|one| !is_ignored(*one))
+        .chain([STOP_SIGNAL])
+        .collect()
+}
+
+/// Blocks signals in this thread and all that it starts, and returns a descriptor that is readable
+/// while one of them is pending. To be called before any other thread is started.
+pub(crate) fn block_and_watch(signals: &[libc::c_int]) -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: `set` lives through the call, which fills it.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    let unless_ignored = STOP_SIGNALS_UNLESS_IGNORED
-        .into_iter()
-        .filter(|one| !is_ignored(*one));
-    for signal in unless_ignored.chain([STOP_SIGNAL]) {
+    for &signal in signals {
         // SAFETY: `set` was filled above.
         unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
     }
@@ -79,4 +85,16 @@ pub(crate) fn stop_signals() -> io::Result<OwnedFd> {
     let fd = checked(unsafe { libc::signalfd(-1, set.as_ptr(), flags) })?;
     // SAFETY: the call above succeeded, so `fd` is open and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes one pending signal from a descriptor of [`block_and_watch`]; `None` where there is none.
+pub(crate) fn take(watched: impl AsFd) -> Option<libc::c_int> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::zeroed();
+    let size = size_of::<libc::signalfd_siginfo>();
+    let watched = watched.as_fd().as_raw_fd();
+    // SAFETY: `info` has room for `size` bytes and lives through the call.
+    let length = checked_length(unsafe { libc::read(watched, info.as_mut_ptr().cast(), size) });
+    // SAFETY: zeroed is a valid value, and a successful call has filled it.
+    let info = unsafe { info.assume_init() };
+    (length.ok()? == size).then_some(info.ssi_signo as libc::c_int)
 }

@@ -3,7 +3,7 @@
 //! Owns the moments between `clone` and `execve`. The child shares our memory and the calling
 //! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
 //! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `prctl`,
-//! `getppid`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `execve`, `_exit`.
+//! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `execve`, `_exit`.
 //! Nothing is allocated, nothing unwinds.
 //!
 //! The error comes back by a pipe, not by the shared memory: emulators of user programs turn the
@@ -18,7 +18,7 @@ use super::{checked, file, socket};
 use std::ffi::{CStr, CString, c_void};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
 /// Stack for the child: its deepest frame is one `execve`.
@@ -35,6 +35,16 @@ pub(crate) struct Program<'a> {
     pub(crate) ignored_signals: &'a [libc::c_int],
     /// What to write to `/proc/self/oom_score_adj`.
     pub(crate) oom_score_adjustment: Option<&'a CStr>,
+}
+
+/// What a child has of ours.
+pub(crate) struct Handed<'a> {
+    /// Standard input, output and error. Each is above 2, or none that another one replaces before.
+    pub(crate) streams: [BorrowedFd<'a>; 3],
+    /// Descriptors that it keeps, under the same numbers.
+    pub(crate) kept: &'a [BorrowedFd<'a>],
+    /// `cgroup.procs` of the control group that it joins.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// A child that has executed its program; nobody has reaped it.
@@ -72,22 +82,42 @@ struct Child {
     oom_score_adjustment: *const [u8],
     /// For descriptors 0, 1 and 2.
     streams: [RawFd; 3],
+    kept: Vec<RawFd>,
+    cgroup: Option<RawFd>,
     error_pipe: RawFd,
     parent: libc::pid_t,
 }
 
-/// Starts `program` in a session of its own: standard input `/dev/null`, two pipes, no signal
-/// blocked or ignored. It dies with the thread that called this.
+/// Starts `program` with standard input `/dev/null` and two pipes.
 ///
 /// # Errors
 /// [`SpawnError`]; nothing is left behind.
-pub(crate) fn spawn(program: &Program<'_>) -> Result<Spawned, SpawnError> {
+pub(crate) fn spawn_piped(program: &Program<'_>) -> Result<Spawned, SpawnError> {
     let null = File::open("/dev/null").map_err(SpawnError::Null)?;
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
-    let (error_reader, error_writer) = pipe()?;
     socket::set_nonblocking(&stdout)?;
     socket::set_nonblocking(&stderr)?;
+    let handed = Handed {
+        streams: [null.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()],
+        kept: &[],
+        cgroup: None,
+    };
+    let pid = spawn(program, &handed)?;
+    Ok(Spawned {
+        pid,
+        stdout,
+        stderr,
+    })
+}
+
+/// Starts `program` in a session of its own, no signal blocked or ignored. It dies with the thread
+/// that called this.
+///
+/// # Errors
+/// [`SpawnError`]; nothing is left behind.
+pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, SpawnError> {
+    let (error_reader, error_writer) = pipe()?;
     let child = Child {
         candidates: program
             .candidates
@@ -101,11 +131,9 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Spawned, SpawnError> {
             .oom_score_adjustment
             .map(CStr::to_bytes)
             .unwrap_or_default(),
-        streams: [
-            null.as_raw_fd(),
-            child_stdout.as_raw_fd(),
-            child_stderr.as_raw_fd(),
-        ],
+        streams: handed.streams.map(|stream| stream.as_raw_fd()),
+        kept: handed.kept.iter().map(|fd| fd.as_raw_fd()).collect(),
+        cgroup: handed.cgroup.map(|procs| procs.as_raw_fd()),
         error_pipe: error_writer.as_raw_fd(),
         // SAFETY: takes no pointer.
         parent: unsafe { libc::getpid() },
@@ -124,11 +152,7 @@ pub(crate) fn spawn(program: &Program<'_>) -> Result<Spawned, SpawnError> {
         reap_failed(pid);
         return Err(SpawnError::System(error));
     }
-    Ok(Spawned {
-        pid,
-        stdout,
-        stderr,
-    })
+    Ok(pid)
 }
 
 /// Pointers to C strings, and the null pointer that ends such a list.
@@ -195,8 +219,17 @@ fn prepare(child: &Child) -> Result<(), i32> {
     // SAFETY: takes no pointer.
     failed(unsafe { libc::setsid() })?;
     for (number, &stream) in (0..).zip(&child.streams) {
-        // SAFETY: takes no pointer. The streams are above 2: std keeps 0 to 2 open.
+        // SAFETY: takes no pointer. `Handed` has the streams such that none is replaced before.
         failed(unsafe { libc::dup2(stream, number) })?;
+    }
+    for &number in &child.kept {
+        // SAFETY: takes no pointer.
+        failed(unsafe { libc::fcntl(number, libc::F_SETFD, 0) })?;
+    }
+    if let Some(procs) = child.cgroup {
+        // `cgroups(7)`: 0 is the writing process.
+        // SAFETY: the byte lives for ever.
+        failed(unsafe { libc::write(procs, b"0".as_ptr().cast(), 1) } as libc::c_int)?;
     }
     // SAFETY: this option's argument is a number.
     failed(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;

@@ -1,7 +1,9 @@
 //! A [`Request`] as the payload of its frame, as a host sends it: compact, in ASCII, members that
 //! are absent left out.
 
-use super::{Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell};
+use super::{
+    Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, ShutdownMode,
+};
 use crate::PROTOCOL_VERSION;
 use crate::text::json_string_of;
 use std::fmt::Write as _;
@@ -19,6 +21,15 @@ impl Request {
                 json.push_str(",\"op\":\"get_file\"");
                 push_member(&mut json, "path", &json_string_of(path));
             }
+            Self::Shutdown(mode) => {
+                json.push_str(",\"op\":\"shutdown\"");
+                let mode = match mode {
+                    ShutdownMode::PowerOff => "\"poweroff\"",
+                    ShutdownMode::Reboot => "\"reboot\"",
+                };
+                push_member(&mut json, "mode", mode);
+            }
+            Self::Timings => json.push_str(",\"op\":\"timings\""),
         }
         json.push('}');
         json

@@ -1,7 +1,10 @@
 //! A control frame's payload becomes a [`Request`], or a [`Refusal`] with its one sentence.
 
+use super::Timeout;
 use super::environment;
-use super::{Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, Timeout};
+use super::{
+    Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, ShutdownMode,
+};
 use crate::python_scalar;
 use crate::response::Refusal;
 use crate::text::{self, present, shown};
@@ -38,6 +41,8 @@ impl Request {
             b"run" => members.run().map(Self::Run).map_err(Refusal::of_run),
             b"put_file" => members.put_file().map(Self::PutFile),
             b"get_file" => members.get_file().map(Self::GetFile),
+            b"shutdown" => members.shutdown().map(Self::Shutdown),
+            b"timings" => Ok(Self::Timings),
             _ => {
                 let quoted = python_scalar::quoted(&shown(&op));
                 Err(Refusal::new(format!("unknown op {quoted}")))
@@ -149,6 +154,22 @@ impl<'frame> Members<'frame> {
         Ok(GetFileRequest {
             path: self.required_path()?,
         })
+    }
+
+    fn shutdown(&self) -> Result<ShutdownMode, Refusal> {
+        let Some(mode) = present(self.mode) else {
+            return Ok(ShutdownMode::default());
+        };
+        match required_bytes("mode", mode)?.as_slice() {
+            b"poweroff" => Ok(ShutdownMode::PowerOff),
+            b"reboot" => Ok(ShutdownMode::Reboot),
+            other => {
+                let quoted = python_scalar::quoted(&shown(other));
+                Err(Refusal::new(format!(
+                    "unknown mode {quoted}: use 'poweroff' or 'reboot'"
+                )))
+            }
+        }
     }
 
     fn required_path(&self) -> Result<Vec<u8>, Refusal> {

@@ -1,0 +1,188 @@
+//! Process 1 of a guest: boots it, keeps the agent running, ends it in order.
+//!
+//! Owns the order of the boot. The agent's listener is bound here, once, and never closed while the
+//! guest lives: no guest process can take the port while the agent is away, and hosts that connect
+//! meanwhile wait in the kernel. Refuses to serve anything itself. It never exits and never panics:
+//! what fails unexpectedly is told, and supervision goes on.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`mounts`], [`modules`], [`network`], [`entropy`] | what is set up before the agent starts |
+//! | [`supervision`] | the loop: signals, orphans, the agent, the scripts |
+//! | [`agent`] | the agent's life: its control group, its end, its restarts |
+//! | [`boot_scripts`] | `/etc/smolvm/boot.d`, after the agent |
+//! | [`child`] | how any child of process 1 is started |
+//! | [`ending`] | the guest's end |
+//! | [`timings`] | when what was done |
+
+mod agent;
+mod boot_scripts;
+mod child;
+mod ending;
+mod entropy;
+mod modules;
+mod mounts;
+mod network;
+mod supervision;
+pub(crate) mod timings;
+
+use crate::log;
+use crate::sys::machine::{self, End};
+use crate::sys::{process, signal, socket};
+use agent::AgentKeeper;
+use smolvm_protocol::AGENT_PORT;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+use supervision::Supervision;
+use timings::Timings;
+
+/// How long supervision rests after it has failed.
+const REST: Duration = Duration::from_secs(1);
+
+/// What process 1 waits for; all else that may come is ignored by the kernel, as process 1 has no
+/// handlers (`kill(2)`). `SIGUSR1` and `SIGUSR2` are what busybox's `halt` and `poweroff` send.
+const SIGNALS: [libc::c_int; 6] = [
+    libc::SIGCHLD,
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGPWR,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
+
+/// Whether the command line, the program's name first, asks for process 1: by the word `init`, or by
+/// the name under which a kernel starts it. Words of the kernel's own may follow that.
+pub(crate) fn is_asked_for(mut arguments: impl Iterator<Item = OsString>) -> bool {
+    let program = arguments.next().unwrap_or_default();
+    let is_kernels = || {
+        Path::new(&program)
+            .file_name()
+            .is_some_and(|name| name == "init")
+    };
+    (std::process::id() == 1 && is_kernels()) || arguments.next().is_some_and(|word| word == "init")
+}
+
+/// Boots and supervises; returns only where this is not process 1.
+pub(crate) fn run() -> ExitCode {
+    log::speak_as_init();
+    if std::process::id() != 1 {
+        log::failure(&"this is not process 1; a kernel or a container starts it as that");
+        return ExitCode::from(2);
+    }
+    log::report_panics();
+    match guarded(boot) {
+        Some(Ok(supervision)) => supervise(supervision),
+        Some(Err(error)) => log::failure(&format_args!("{error}; powering off")),
+        None => log::failure(&"the boot failed; powering off"),
+    }
+    guarded(ending::write_out);
+    end_machine(End::PowerOff)
+}
+
+/// Why the guest cannot be reached, and is of no use to anyone.
+enum BootError {
+    NoTransport,
+    Listen(io::Error),
+    System(io::Error),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTransport => formatter.write_str(
+                "no vsock transport: this kernel has no vmw_vsock_virtio_transport, built in or \
+                 among the image's modules",
+            ),
+            Self::Listen(error) => {
+                write!(
+                    formatter,
+                    "cannot listen on vsock port {AGENT_PORT}: {error}"
+                )
+            }
+            Self::System(error) => write!(formatter, "cannot supervise: {error}"),
+        }
+    }
+}
+
+fn boot() -> Result<Supervision, BootError> {
+    let mut timings = Timings::begin();
+    // Before the first fork: no child's end may be missed.
+    let signals = signal::block_and_watch(&SIGNALS).map_err(BootError::System)?;
+    signal::set_dispositions();
+    mounts::mount_all();
+    let console = mounts::open_console();
+    timings.mark(timings::MOUNTS_DONE);
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    network::set_host_name_and_loopback();
+    modules::load_all();
+    timings.mark(timings::MODULES_DONE);
+    if !modules::has_vsock_transport() {
+        return Err(BootError::NoTransport);
+    }
+    let listener = socket::listen_vsock(AGENT_PORT).map_err(BootError::Listen)?;
+    timings.mark(timings::LISTENER_BOUND);
+    network::set_up(&command_line);
+    timings.mark(timings::NETWORK_DONE);
+    entropy::use_seed();
+    if let Err(error) = machine::take_ctrl_alt_del() {
+        log::failure(&format_args!("cannot take Ctrl-Alt-Del: {error}"));
+    }
+    let agent = AgentKeeper::new(listener);
+    Supervision::new(signals, console, agent, timings).map_err(BootError::System)
+}
+
+/// Keeps the guest going until somebody ends it.
+fn supervise(mut supervision: Supervision) -> ! {
+    loop {
+        match guarded(|| supervision.until_the_end()) {
+            Some(Ok(end)) => {
+                guarded(|| ending::end_processes(&mut supervision));
+                guarded(ending::write_out);
+                end_machine(end);
+            }
+            Some(Err(error)) => log::failure(&format_args!("cannot supervise: {error}")),
+            // Its place is told already.
+            None => {}
+        }
+        thread::sleep(REST);
+    }
+}
+
+/// Ends the machine; where the kernel refuses, goes on reaping.
+fn end_machine(end: End) -> ! {
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let error = machine::end(ending::as_the_machine_can(end, &command_line));
+    log::failure(&format_args!("cannot end the machine: {error}"));
+    loop {
+        while let process::Reaped::Child(..) = process::reap_any() {}
+        thread::sleep(REST);
+    }
+}
+
+/// Carries out a step such that a panic costs that step alone.
+fn guarded<T>(step: impl FnOnce() -> T) -> Option<T> {
+    // Sound: what a panic leaves half done is state of our own, which each step looks at anew.
+    catch_unwind(AssertUnwindSafe(step)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn word_init_asks_for_process_1_and_the_name_alone_does_not_elsewhere() {
+        let asked = |words: &[&str]| is_asked_for(words.iter().map(OsString::from));
+        assert!(asked(&["smolvm-guest-agent", "init"]));
+        assert!(!asked(&["smolvm-guest-agent"]));
+        assert!(!asked(&["smolvm-guest-agent", "--listen", "init"]));
+        assert!(!asked(&["/init"]));
+        assert!(!asked(&[]));
+    }
+}

@@ -1,0 +1,208 @@
+//! The agent as process 1 sees it: its start, the words it says, its end, its restarts.
+//!
+//! Owns the listener, which outlives every agent, and the agent's control group: whatever an agent
+//! started is in it, and is ended when that agent dies, before the next one starts. The first restart
+//! is immediate; the delay then grows, and starts over once an agent has lived for [`STABLE`].
+
+use super::child::{self, Gifts};
+use crate::log;
+use crate::process_one;
+use crate::sys::process::{self, Pid};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Its folder in the file system of control groups.
+const CGROUP: &str = "/sys/fs/cgroup/smolvm-agent";
+const CGROUP_PROCS: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.procs";
+const CGROUP_KILL: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.kill";
+
+/// How often a control group without `cgroup.kill` is looked through for processes to kill.
+const KILL_ROUNDS: usize = 100;
+
+/// An agent that has lived so long has started well.
+const STABLE: Duration = Duration::from_secs(60);
+/// The delay after the immediate restart; it doubles from there.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// This very program, also where its file has been replaced.
+const SELF: &str = "/proc/self/exe";
+
+/// Keeps an agent running.
+pub(super) struct AgentKeeper {
+    /// Closed only in the end.
+    listener: Option<OwnedFd>,
+    running: Option<Running>,
+    /// When to start the next one, while none runs.
+    start_at: Option<Instant>,
+    delay: Duration,
+}
+
+struct Running {
+    pid: Pid,
+    line: UnixStream,
+    since: Instant,
+}
+
+impl AgentKeeper {
+    /// Nothing runs yet; the first start is due at once.
+    pub(super) fn new(listener: OwnedFd) -> Self {
+        Self {
+            listener: Some(listener),
+            running: None,
+            start_at: Some(Instant::now()),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// When a start is due; `None` while an agent runs, and in the end.
+    pub(super) fn start_at(&self) -> Option<Instant> {
+        self.start_at
+    }
+
+    /// Starts an agent where that is due; returns the line to it, to be watched.
+    pub(super) fn start_if_due(&mut self, console: Option<&OwnedFd>) -> Option<&UnixStream> {
+        self.start_at.filter(|at| *at <= Instant::now())?;
+        self.start_at = None;
+        match self.start(console) {
+            Ok(running) => Some(&self.running.insert(running).line),
+            Err(error) => {
+                self.delay = self.delay.max(FIRST_DELAY);
+                self.start_later(&format_args!("cannot start the agent: {error}"));
+                None
+            }
+        }
+    }
+
+    fn start(&self, console: Option<&OwnedFd>) -> io::Result<Running> {
+        let Some(listener) = &self.listener else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let (line, agents_end) = UnixStream::pair()?;
+        line.set_nonblocking(true)?;
+        let program = fs::read_link(SELF)?;
+        let cgroup = cgroup();
+        let gifts = Gifts {
+            console,
+            kept: &[listener.as_fd(), agents_end.as_fd()],
+            cgroup: cgroup.as_ref(),
+        };
+        let number = |fd: i32| format!("fd:{fd}");
+        let pid = child::start(
+            &[program.to_str().unwrap_or(SELF), SELF],
+            &[
+                "smolvm-guest-agent",
+                "--listen",
+                &number(listener.as_raw_fd()),
+                "--init",
+                &number(agents_end.as_raw_fd()),
+            ],
+            &gifts,
+        )?;
+        Ok(Running {
+            pid,
+            line,
+            since: Instant::now(),
+        })
+    }
+
+    /// The agent's next word; `None` where there is none.
+    pub(super) fn hear(&self) -> Option<u8> {
+        process_one::hear(&self.running.as_ref()?.line)
+    }
+
+    /// The line to the agent.
+    pub(super) fn line(&self) -> Option<&UnixStream> {
+        self.running.as_ref().map(|running| &running.line)
+    }
+
+    /// Notes that a child has ended; says whether it was the agent. What that left is ended, and the
+    /// next one will be started.
+    pub(super) fn note_end(&mut self, pid: Pid, exit_code: i32) -> bool {
+        let Some(running) = self.running.take_if(|running| running.pid == pid) else {
+            return false;
+        };
+        kill_what_is_left();
+        if running.since.elapsed() >= STABLE {
+            self.delay = Duration::ZERO;
+        }
+        self.start_later(&format_args!("the agent has ended ({exit_code})"));
+        true
+    }
+
+    fn start_later(&mut self, why: &dyn std::fmt::Display) {
+        let seconds = self.delay.as_secs();
+        log::failure(&format_args!("{why}; starting it again in {seconds} s"));
+        self.start_at = Some(Instant::now() + self.delay);
+        self.delay = (2 * self.delay).clamp(FIRST_DELAY, LONGEST_DELAY);
+    }
+
+    /// Has nothing accepted any more: the guest ends. No agent is started after this.
+    pub(super) fn stop_accepting(&mut self) {
+        self.listener = None;
+        self.start_at = None;
+        if let Some(running) = &mut self.running {
+            // An agent that does not hear it is killed like all else.
+            let _ = running.line.write_all(&[process_one::GUEST_ENDS]);
+        }
+    }
+}
+
+/// The way into the agent's control group; `None` on a kernel without control groups.
+fn cgroup() -> Option<File> {
+    // It is there from the second start on.
+    let _ = fs::create_dir(CGROUP);
+    File::options().write(true).open(CGROUP_PROCS).ok()
+}
+
+/// Kills everything in the agent's control group; before Linux 5.14 one by one.
+fn kill_what_is_left() {
+    if fs::write(CGROUP_KILL, "1").is_ok() {
+        return;
+    }
+    for _ in 0..KILL_ROUNDS {
+        let numbers = fs::read_to_string(CGROUP_PROCS).unwrap_or_default();
+        if numbers.is_empty() {
+            return;
+        }
+        for number in numbers.lines().filter_map(|line| line.parse().ok()) {
+            process::kill_number(number);
+        }
+        // Ours to reap: only then are they out of it.
+        while let process::Reaped::Child(..) = process::reap_any() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper() -> AgentKeeper {
+        AgentKeeper::new(File::open("/dev/null").unwrap().into())
+    }
+
+    #[test]
+    fn first_restart_is_immediate_and_the_delay_grows_to_its_bound() {
+        let mut keeper = keeper();
+        let mut delays = Vec::new();
+        for _ in 0..8 {
+            keeper.start_later(&"test");
+            let left = keeper
+                .start_at()
+                .unwrap()
+                .saturating_duration_since(Instant::now());
+            delays.push(left.as_secs_f64().round() as u64);
+        }
+        assert_eq!(delays, [0, 1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn nothing_is_started_once_the_guest_ends() {
+        let mut keeper = keeper();
+        keeper.stop_accepting();
+        assert!(keeper.start_at().is_none() && keeper.start_if_due(None).is_none());
+    }
+}

@@ -1,0 +1,55 @@
+//! How a child of process 1 is started: a login's environment, the console, a clean state of signals.
+
+use crate::sys::process::Pid;
+use crate::sys::signal;
+use crate::sys::spawn::{self, Handed, Program, SpawnError};
+use std::ffi::{CString, NulError};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+/// Also what the agent's commands have, unless a request says otherwise.
+const ENVIRONMENT: [&str; 5] = [
+    "HOME=/root",
+    "LOGNAME=root",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "SHELL=/bin/sh",
+    "USER=root",
+];
+
+/// What a child gets of process 1's.
+#[derive(Default)]
+pub(super) struct Gifts<'a> {
+    /// For its output; `/dev/null` where there is none.
+    pub(super) console: Option<&'a OwnedFd>,
+    /// Descriptors that it keeps, under the same numbers.
+    pub(super) kept: &'a [BorrowedFd<'a>],
+    /// `cgroup.procs` of the control group that it joins.
+    pub(super) cgroup: Option<&'a File>,
+}
+
+/// Starts the first of `candidates` that can be executed.
+pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) -> io::Result<Pid> {
+    let strings = |strings: &[&str]| -> Result<Vec<CString>, NulError> {
+        strings.iter().map(|string| CString::new(*string)).collect()
+    };
+    let program = Program {
+        candidates: &strings(candidates)?,
+        arguments: &strings(arguments)?,
+        environment: &strings(&ENVIRONMENT)?,
+        ignored_signals: &signal::ignored(),
+        oom_score_adjustment: None,
+    };
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let output = gifts
+        .console
+        .map_or(null.as_fd(), |console| console.as_fd());
+    let handed = Handed {
+        streams: [null.as_fd(), output, output],
+        kept: gifts.kept,
+        cgroup: gifts.cgroup.map(|procs| procs.as_fd()),
+    };
+    spawn::spawn(&program, &handed).map_err(|error| match error {
+        SpawnError::Null(error) | SpawnError::Execute(error) | SpawnError::System(error) => error,
+    })
+}

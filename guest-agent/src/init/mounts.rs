@@ -1,0 +1,127 @@
+//! The file systems of the kernel, links and nodes of `/dev`, and the console.
+//!
+//! Owns what a program finds below `/proc`, `/sys`, `/dev`, `/run` and `/tmp`. What is mounted
+//! already stays as it is. `/tmp` gets a file system of its own only where the root is in memory:
+//! on a disk it stays there, since package managers fill it with more than memory holds.
+
+use crate::log;
+use crate::sys::{file, machine, mount};
+use std::ffi::CStr;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink};
+use std::path::Path;
+
+/// A mount point, its file system's type, flags and options.
+type Mount = (&'static CStr, &'static CStr, mount::Flags, &'static CStr);
+
+const NO_DEVICES: mount::Flags = libc::MS_NOSUID | libc::MS_NODEV;
+const NO_PROGRAMS: mount::Flags = NO_DEVICES | libc::MS_NOEXEC;
+
+const MOUNTS: [Mount; 7] = [
+    (c"/proc", c"proc", NO_PROGRAMS, c""),
+    (c"/sys", c"sysfs", NO_PROGRAMS, c""),
+    (c"/dev", c"devtmpfs", libc::MS_NOSUID, c"mode=0755"),
+    (
+        c"/dev/pts",
+        c"devpts",
+        libc::MS_NOSUID | libc::MS_NOEXEC,
+        c"gid=5,mode=0620,ptmxmode=0666",
+    ),
+    (c"/dev/shm", c"tmpfs", NO_DEVICES, c"mode=1777"),
+    (c"/run", c"tmpfs", NO_DEVICES, c"mode=0755"),
+    (c"/sys/fs/cgroup", c"cgroup2", NO_PROGRAMS, c""),
+];
+
+const TMP: Mount = (c"/tmp", c"tmpfs", NO_DEVICES, c"mode=1777");
+
+/// Nodes that a kernel without devtmpfs leaves to us: path, mode, major and minor number.
+const NODES: [(&CStr, u32, u32, u32); 8] = [
+    (c"/dev/console", 0o600, 5, 1),
+    (c"/dev/full", 0o666, 1, 7),
+    (c"/dev/kmsg", 0o600, 1, 11),
+    (c"/dev/null", 0o666, 1, 3),
+    (c"/dev/random", 0o666, 1, 8),
+    (c"/dev/tty", 0o666, 5, 0),
+    (c"/dev/urandom", 0o666, 1, 9),
+    (c"/dev/zero", 0o666, 1, 5),
+];
+
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Mounts everything and completes `/dev`. What fails is told; the guest goes on without it.
+pub(super) fn mount_all() {
+    for mount in &MOUNTS {
+        mount_one(mount);
+    }
+    if mount::is_in_memory(c"/") {
+        mount_one(&TMP);
+    }
+    for (path, mode, major, minor) in NODES {
+        if !path_of(path).exists() {
+            // Without the right to make nodes there is nothing to be done.
+            let _ = machine::make_device(path, mode, major, minor);
+        }
+    }
+    for (path, target) in LINKS {
+        // It may be there already.
+        let _ = symlink(target, path);
+    }
+}
+
+/// Has process 1 speak on the console without ever waiting for it, and returns the console as its
+/// children get it; `None` where there is none.
+pub(super) fn open_console() -> Option<OwnedFd> {
+    let open = |flags| {
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags | libc::O_NOCTTY)
+            .open("/dev/console")
+    };
+    let ours = open(libc::O_NONBLOCK).ok()?;
+    file::replace_standard_streams(&ours).ok()?;
+    Some(open(0).ok()?.into())
+}
+
+fn mount_one(&(target, kind, flags, options): &Mount) {
+    let path = path_of(target);
+    // It may be there already.
+    let _ = fs::create_dir(path);
+    if is_mount_point(path) {
+        return;
+    }
+    match mount::mount(kind, target, flags, options) {
+        Err(error) if error.raw_os_error() != Some(libc::EBUSY) => {
+            log::failure(&format_args!("cannot mount {}: {error}", path.display()));
+        }
+        _ => {}
+    }
+}
+
+/// Whether another file system begins at `path` than its parent is on.
+fn is_mount_point(path: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
+    path.parent().is_some_and(|up| device(up) != device(path))
+}
+
+/// A path of this file's tables, which are all ASCII.
+fn path_of(path: &'static CStr) -> &'static Path {
+    Path::new(path.to_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_told_from_folders() {
+        assert!(is_mount_point(Path::new("/proc")));
+        assert!(!is_mount_point(Path::new("/proc/self")));
+    }
+}

@@ -1,0 +1,107 @@
+//! When what was done while the guest booted.
+//!
+//! Owns the record: a line `NAME MICROSECONDS` each, since the kernel started (`CLOCK_BOOTTIME`), in
+//! a folder that root alone can write to, so that the `timings` request can be believed. A name ends
+//! with its unit; each is recorded once, whatever happens again.
+
+use crate::sys::machine;
+use std::fs;
+use std::io::Read as _;
+
+const FOLDER: &str = "/run/smolvm";
+const RECORD: &str = "/run/smolvm/timings";
+const NEW_RECORD: &str = "/run/smolvm/timings.new";
+
+/// The longest record that is read.
+const MAX_RECORD_BYTES: u64 = 4096;
+
+/// Process 1 runs.
+pub(super) const INIT_STARTED: &str = "init_started_us";
+/// All file systems are mounted.
+pub(super) const MOUNTS_DONE: &str = "mounts_done_us";
+/// The image's modules are loaded.
+pub(super) const MODULES_DONE: &str = "modules_done_us";
+/// Hosts that connect from now on are heard.
+pub(super) const LISTENER_BOUND: &str = "listener_bound_us";
+/// `lo` and `eth0` are set up.
+pub(super) const NETWORK_DONE: &str = "network_done_us";
+/// The agent's program runs.
+pub(super) const AGENT_STARTED: &str = "agent_started_us";
+/// The agent accepts.
+pub(super) const AGENT_LISTENING: &str = "agent_listening_us";
+/// Every script of `/etc/smolvm/boot.d` has ended.
+pub(super) const BOOT_SCRIPTS_DONE: &str = "boot_scripts_done_us";
+
+/// The record while it grows.
+pub(super) struct Timings(Vec<(&'static str, u64)>);
+
+impl Timings {
+    /// A record that begins with this moment.
+    pub(super) fn begin() -> Self {
+        let mut timings = Self(Vec::new());
+        timings.mark(INIT_STARTED);
+        timings
+    }
+
+    /// Notes this moment, unless one of that name is noted; says whether it has.
+    pub(super) fn mark(&mut self, name: &'static str) -> bool {
+        let is_new = self.0.iter().all(|(known, _)| *known != name);
+        if is_new {
+            let since_start = machine::since_kernel_start();
+            self.0.push((name, since_start.as_micros() as u64));
+        }
+        is_new
+    }
+
+    /// Writes the record; to be called once `/run` is mounted. Best effort: nothing else needs it.
+    pub(super) fn save(&self) {
+        let mut text = String::new();
+        for (name, microseconds) in &self.0 {
+            text.push_str(name);
+            text.push(' ');
+            text.push_str(&microseconds.to_string());
+            text.push('\n');
+        }
+        let _ = fs::create_dir(FOLDER);
+        let _ = fs::write(NEW_RECORD, text).and_then(|()| fs::rename(NEW_RECORD, RECORD));
+    }
+}
+
+/// The record as it stands; `None` where there is none.
+pub(crate) fn read() -> Option<String> {
+    let mut record = String::new();
+    let file = fs::File::open(RECORD).ok()?;
+    file.take(MAX_RECORD_BYTES)
+        .read_to_string(&mut record)
+        .ok()?;
+    Some(record)
+}
+
+/// Names and microseconds, in the order in which they were noted.
+pub(crate) fn parse(record: &str) -> impl Iterator<Item = (&str, u64)> {
+    record.lines().filter_map(|line| {
+        let (name, microseconds) = line.split_once(' ')?;
+        Some((name, microseconds.parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_noted_once_and_in_order() {
+        let mut timings = Timings::begin();
+        timings.mark(AGENT_LISTENING);
+        timings.mark(AGENT_LISTENING);
+        let names: Vec<_> = timings.0.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, [INIT_STARTED, AGENT_LISTENING]);
+        assert!(timings.0[0].1 <= timings.0[1].1);
+    }
+
+    #[test]
+    fn record_is_read_line_by_line_and_other_lines_are_left_out() {
+        let parsed: Vec<_> = parse("a_us 1\nb_us\nc_us -2\n\nd_us 20\n").collect();
+        assert_eq!(parsed, [("a_us", 1), ("d_us", 20)]);
+    }
+}
