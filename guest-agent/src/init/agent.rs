@@ -7,7 +7,9 @@
 use super::child::{self, Gifts};
 use crate::log;
 use crate::process_one;
+use crate::sys::file;
 use crate::sys::process::{self, Pid};
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -15,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// Its folder in the file system of control groups.
-const CGROUP: &str = "/sys/fs/cgroup/smolvm-agent";
+const CGROUP: &CStr = c"/sys/fs/cgroup/smolvm-agent";
 const CGROUP_PROCS: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.procs";
 const CGROUP_KILL: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.kill";
 
@@ -154,7 +156,7 @@ impl AgentKeeper {
 /// The way into the agent's control group; `None` on a kernel without control groups.
 fn cgroup() -> Option<File> {
     // It is there from the second start on.
-    let _ = fs::create_dir(CGROUP);
+    let _ = file::make_directory(CGROUP);
     File::options().write(true).open(CGROUP_PROCS).ok()
 }
 

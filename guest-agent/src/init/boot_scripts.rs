@@ -24,16 +24,17 @@ pub(super) struct BootScripts {
 impl BootScripts {
     /// Finds the scripts; a folder that is not there has none.
     pub(super) fn find() -> Self {
-        let mut waiting: Vec<String> = fs::read_dir(FOLDER)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok()?.path().into_os_string().into_string().ok())
-            .collect();
-        waiting.sort_unstable_by(|one, other| other.cmp(one));
-        Self {
-            waiting,
-            running: None,
+        let mut scripts = Self::default();
+        for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+            // Such a name is nothing that an image's maker would give.
+            let Ok(path) = entry.path().into_os_string().into_string() else {
+                continue;
+            };
+            let waiting = &mut scripts.waiting;
+            let at = waiting.partition_point(|other| *other > path);
+            waiting.insert(at, path);
         }
+        scripts
     }
 
     /// Starts the next one, unless one runs; says whether one runs now.

@@ -121,7 +121,7 @@ fn unescaped(mut text: &[u8]) -> Vec<u8> {
 /// kernel's command line says of Firecracker's x86_64 machines, which cannot power off.
 pub(super) fn as_the_machine_can(end: End, command_line: &str) -> End {
     match command_line
-        .split_whitespace()
+        .split_ascii_whitespace()
         .any(|word| word == "reboot=k")
     {
         true => End::Restart,

@@ -5,9 +5,9 @@
 //! in.
 
 use crate::log;
-use crate::sys::{machine, mount};
+use crate::sys::{file, machine, mount};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 const FOLDER: &str = "/var/lib/smolvm";
@@ -25,9 +25,7 @@ pub(super) fn use_seed() {
 
 fn try_seed() -> io::Result<()> {
     let mut seed = Vec::with_capacity(machine::MAX_SEED_BYTES);
-    File::open(SEED)?
-        .take(machine::MAX_SEED_BYTES as u64)
-        .read_to_end(&mut seed)?;
+    file::read_to_spare(File::open(SEED)?, &mut seed)?;
     let random = File::open("/dev/urandom")?;
     if mount::is_in_memory(c"/var/lib/smolvm") {
         return machine::add_entropy(random, &seed, false);
@@ -36,9 +34,7 @@ fn try_seed() -> io::Result<()> {
     machine::add_entropy(&random, &seed, removed.is_ok())?;
     removed?;
     seed.clear();
-    random
-        .take(machine::MAX_SEED_BYTES as u64)
-        .read_to_end(&mut seed)?;
+    file::read_to_spare(random, &mut seed)?;
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)

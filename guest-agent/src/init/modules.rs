@@ -23,7 +23,7 @@ pub(super) fn load_all() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return log::failure(&format_args!("cannot read {LIST}: {error}")),
     };
-    for name in list.split_whitespace() {
+    for name in list.split_ascii_whitespace() {
         if let Err(error) = load(name) {
             log::failure(&format_args!("cannot load {name}: {error}"));
         }

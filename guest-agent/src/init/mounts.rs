@@ -63,10 +63,8 @@ pub(super) fn mount_all() {
         mount_one(&TMP);
     }
     for (path, mode, major, minor) in NODES {
-        if !path_of(path).exists() {
-            // Without the right to make nodes there is nothing to be done.
-            let _ = machine::make_device(path, mode, major, minor);
-        }
+        // It may be there already; without the right to make nodes, nothing can be done.
+        let _ = machine::make_device(path, mode, major, minor);
     }
     for (path, target) in LINKS {
         // It may be there already.
@@ -92,7 +90,7 @@ pub(super) fn open_console() -> Option<OwnedFd> {
 fn mount_one(&(target, kind, flags, options): &Mount) {
     let path = path_of(target);
     // It may be there already.
-    let _ = fs::create_dir(path);
+    let _ = file::make_directory(target);
     if is_mount_point(path) {
         return;
     }

@@ -48,7 +48,7 @@ impl Network {
 /// Names the machine by `/etc/hostname`, and brings `lo` up.
 pub(super) fn set_host_name_and_loopback() {
     let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let name = match name.trim() {
+    let name = match name.trim_ascii() {
         "" => DEFAULT_HOST_NAME,
         name => name,
     };
@@ -63,7 +63,7 @@ pub(super) fn set_up(command_line: &str) {
         return;
     }
     let ip = command_line
-        .split_whitespace()
+        .split_ascii_whitespace()
         .find_map(|word| word.strip_prefix("ip="));
     let Some(network) = ip.map_or(Some(DEFAULT), Network::parse) else {
         return log::failure(

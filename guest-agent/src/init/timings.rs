@@ -4,16 +4,16 @@
 //! a folder that root alone can write to, so that the `timings` request can be believed. A name ends
 //! with its unit; each is recorded once, whatever happens again.
 
-use crate::sys::machine;
+use crate::sys::{file, machine};
+use std::ffi::CStr;
 use std::fs;
-use std::io::Read as _;
 
-const FOLDER: &str = "/run/smolvm";
+const FOLDER: &CStr = c"/run/smolvm";
 const RECORD: &str = "/run/smolvm/timings";
 const NEW_RECORD: &str = "/run/smolvm/timings.new";
 
 /// The longest record that is read.
-const MAX_RECORD_BYTES: u64 = 4096;
+const MAX_RECORD_BYTES: usize = 4096;
 
 /// Process 1 runs.
 pub(super) const INIT_STARTED: &str = "init_started_us";
@@ -62,19 +62,17 @@ impl Timings {
             text.push_str(&microseconds.to_string());
             text.push('\n');
         }
-        let _ = fs::create_dir(FOLDER);
+        // It is there from the second time on.
+        let _ = file::make_directory(FOLDER);
         let _ = fs::write(NEW_RECORD, text).and_then(|()| fs::rename(NEW_RECORD, RECORD));
     }
 }
 
 /// The record as it stands; `None` where there is none.
 pub(crate) fn read() -> Option<String> {
-    let mut record = String::new();
-    let file = fs::File::open(RECORD).ok()?;
-    file.take(MAX_RECORD_BYTES)
-        .read_to_string(&mut record)
-        .ok()?;
-    Some(record)
+    let mut record = Vec::with_capacity(MAX_RECORD_BYTES);
+    file::read_to_spare(fs::File::open(RECORD).ok()?, &mut record).ok()?;
+    String::from_utf8(record).ok()
 }
 
 /// Names and microseconds, in the order in which they were noted.

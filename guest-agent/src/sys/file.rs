@@ -20,6 +20,13 @@ pub(crate) fn open_directory(path: &CStr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Makes a directory, mode 0755 but for the file mode creation mask.
+pub(crate) fn make_directory(path: &CStr) -> io::Result<()> {
+    // SAFETY: `path` is a C string that lives through the call.
+    checked(unsafe { libc::mkdir(path.as_ptr(), 0o755) })?;
+    Ok(())
+}
+
 /// Creates a file in `directory`, mode 0600, for writing; fails where the name exists, a link too.
 pub(crate) fn create_new(directory: impl AsFd, name: &CStr) -> io::Result<File> {
     let directory = directory.as_fd().as_raw_fd();

@@ -7,8 +7,8 @@
 use super::checked;
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 /// `IFNAMSIZ` without the closing NUL.
 const MAX_NAME_BYTES: usize = libc::IFNAMSIZ - 1;
@@ -33,7 +33,7 @@ struct Route {
 
 /// An interface, named.
 pub(crate) struct Interface {
-    socket: UdpSocket,
+    socket: OwnedFd,
     name: [u8; MAX_NAME_BYTES],
 }
 
@@ -44,9 +44,14 @@ impl Interface {
         for (byte, character) in bytes.iter_mut().zip(name.bytes()) {
             *byte = character;
         }
+        // Any socket of the family will do.
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+        // SAFETY: takes no pointer.
+        let socket = checked(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
+        // SAFETY: the call above succeeded, so it is open and nobody else's.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
         Ok(Self {
-            // Any socket of the family will do; nothing is sent, so that no route is needed.
-            socket: UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?,
+            socket,
             name: bytes,
         })
     }
