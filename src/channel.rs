@@ -26,6 +26,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+/// The feature of agents that serve [`Channel::shutdown`].
+pub const SHUTDOWN: &str = "shutdown";
+/// The feature of agents that serve [`Channel::timings`].
+pub const TIMINGS: &str = "timings";
 /// How long a call keeps trying to connect while nobody listens, unless its deadline is earlier.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a file transfer may stand still.
@@ -40,8 +44,16 @@ pub struct Pong {
     pub agent_version: String,
     /// Version of the control protocol that it speaks.
     pub protocol: u32,
-    /// What it serves beyond version 1 as it began: `shutdown`, `timings`.
+    /// What it serves beyond version 1 as it began: [`SHUTDOWN`], [`TIMINGS`].
     pub features: Vec<String>,
+}
+
+impl Pong {
+    /// Whether the agent tells that it serves `feature`.
+    #[must_use]
+    pub fn serves(&self, feature: &str) -> bool {
+        self.features.iter().any(|served| served == feature)
+    }
 }
 
 /// The way to one agent. Calls from several threads at once are fine: each has its own connection.
@@ -97,8 +109,8 @@ impl Channel {
         }
     }
 
-    /// Has the guest end in order; the answer comes before it does. For agents whose [`Pong`] has the
-    /// feature `shutdown`.
+    /// Has the guest end in order; the answer comes before it does. For agents with the feature
+    /// [`SHUTDOWN`].
     ///
     /// # Errors
     /// [`ChannelError`]; [`ChannelError::Refused`] where the guest's process 1 is none of ours.
@@ -107,7 +119,7 @@ impl Channel {
     }
 
     /// When things were done while the guest booted, by name: microseconds since its kernel started.
-    /// For agents whose [`Pong`] has the feature `timings`.
+    /// For agents with the feature [`TIMINGS`].
     ///
     /// # Errors
     /// [`ChannelError`]; [`ChannelError::Refused`] where the guest's process 1 is none of ours.

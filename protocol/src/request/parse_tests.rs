@@ -87,6 +87,36 @@ fn operations_that_are_unknown_absent_or_no_string_are_refused() {
 }
 
 #[test]
+fn shutdown_powers_off_unless_it_says_reboot() {
+    for (member, mode) in [
+        ("", ShutdownMode::PowerOff),
+        (",\"mode\":null", ShutdownMode::PowerOff),
+        (",\"mode\":\"poweroff\"", ShutdownMode::PowerOff),
+        (",\"mode\":\"reboot\"", ShutdownMode::Reboot),
+    ] {
+        let json = format!("{{\"op\":\"shutdown\"{member}}}");
+        assert_eq!(Request::parse(json.as_bytes()), Ok(Request::Shutdown(mode)));
+    }
+    for (mode, sentence) in [
+        (
+            "\"halt\"",
+            "unknown mode 'halt': use 'poweroff' or 'reboot'",
+        ),
+        ("1", "'mode' must be a string"),
+    ] {
+        let json = format!("{{\"op\":\"shutdown\",\"mode\":{mode}}}");
+        assert_eq!(refusal(&json), sentence);
+    }
+    for request in [
+        Request::Timings,
+        Request::Shutdown(ShutdownMode::PowerOff),
+        Request::Shutdown(ShutdownMode::Reboot),
+    ] {
+        assert_eq!(Request::parse(request.to_json().as_bytes()), Ok(request));
+    }
+}
+
+#[test]
 fn payload_that_is_no_json_object_is_a_bad_request() {
     for json in [
         "",

@@ -37,7 +37,7 @@ pub(crate) enum Verb {
     Get(GetArguments),
     /// Build images
     Image(ImageArguments),
-    /// Start, list and stop VMs
+    /// Start, list, time and stop VMs
     Vm(VmArguments),
     /// Show this program's version
     Version(VersionArguments),
@@ -173,6 +173,8 @@ pub(crate) enum VmVerb {
     List(VmListArguments),
     /// Power a VM off and forget it
     Stop(VmStopArguments),
+    /// Show when what was done while a VM booted
+    Timings(VmTimingsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -211,6 +213,15 @@ pub(crate) struct VmStartArguments {
 #[derive(Debug, Args)]
 pub(crate) struct VmListArguments {
     /// Print a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmTimingsArguments {
+    /// The VM's name
+    pub(crate) name: String,
+    /// Print a JSON object of microseconds
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -13,6 +13,7 @@ mod output;
 mod ping;
 mod put;
 mod run;
+mod timings;
 mod version;
 mod vm;
 

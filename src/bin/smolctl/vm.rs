@@ -1,9 +1,10 @@
-//! `smolctl vm start`, `list` and `stop`.
+//! `smolctl vm start`, `list` and `stop`; `timings` has a file of its own.
 
 use crate::arguments::{VmArguments, VmStartArguments, VmVerb};
 use crate::failure::{Failure, LOCAL};
 use crate::output::print_line;
 use crate::ping::duration;
+use crate::timings::timings;
 use serde_json::{Value, json};
 use smolvm_host::arch::Arch;
 use smolvm_host::cancel::Cancel;
@@ -22,6 +23,7 @@ pub(crate) fn vm(arguments: VmArguments, cancel: &Cancel) -> Result<u8, Failure>
         VmVerb::Start(arguments) => start_vm(arguments, cancel),
         VmVerb::List(arguments) => list_vms(arguments.json),
         VmVerb::Stop(arguments) => stop_vm(&arguments.name, cancel),
+        VmVerb::Timings(arguments) => timings(&arguments, cancel),
     }
 }
 
