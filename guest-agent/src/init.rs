@@ -117,7 +117,7 @@ fn boot() -> Result<Supervision, BootError> {
     let signals = signal::block_and_watch(&SIGNALS).map_err(BootError::System)?;
     signal::set_dispositions();
     mounts::mount_all();
-    let console = mounts::open_console();
+    mounts::speak_on_console();
     timings.mark(timings::MOUNTS_DONE);
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     network::set_host_name_and_loopback();
@@ -135,7 +135,7 @@ fn boot() -> Result<Supervision, BootError> {
         log::failure(&format_args!("cannot take Ctrl-Alt-Del: {error}"));
     }
     let agent = AgentKeeper::new(listener);
-    Supervision::new(signals, console, agent, timings).map_err(BootError::System)
+    Supervision::new(signals, agent, timings).map_err(BootError::System)
 }
 
 /// Keeps the guest going until somebody ends it.

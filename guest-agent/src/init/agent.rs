@@ -66,10 +66,10 @@ impl AgentKeeper {
     }
 
     /// Starts an agent where that is due; returns the line to it, to be watched.
-    pub(super) fn start_if_due(&mut self, console: Option<&OwnedFd>) -> Option<&UnixStream> {
+    pub(super) fn start_if_due(&mut self) -> Option<&UnixStream> {
         self.start_at.filter(|at| *at <= Instant::now())?;
         self.start_at = None;
-        match self.start(console) {
+        match self.start() {
             Ok(running) => Some(&self.running.insert(running).line),
             Err(error) => {
                 self.delay = self.delay.max(FIRST_DELAY);
@@ -79,7 +79,7 @@ impl AgentKeeper {
         }
     }
 
-    fn start(&self, console: Option<&OwnedFd>) -> io::Result<Running> {
+    fn start(&self) -> io::Result<Running> {
         let Some(listener) = &self.listener else {
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -88,7 +88,6 @@ impl AgentKeeper {
         let program = fs::read_link(SELF)?;
         let cgroup = cgroup();
         let gifts = Gifts {
-            console,
             kept: &[listener.as_fd(), agents_end.as_fd()],
             cgroup: cgroup.as_ref(),
         };
@@ -205,6 +204,6 @@ mod tests {
     fn nothing_is_started_once_the_guest_ends() {
         let mut keeper = keeper();
         keeper.stop_accepting();
-        assert!(keeper.start_at().is_none() && keeper.start_if_due(None).is_none());
+        assert!(keeper.start_at().is_none() && keeper.start_if_due().is_none());
     }
 }

@@ -9,7 +9,6 @@ use super::child::{self, Gifts};
 use crate::log;
 use crate::sys::process::Pid;
 use std::fs;
-use std::os::fd::OwnedFd;
 
 const FOLDER: &str = "/etc/smolvm/boot.d";
 
@@ -38,16 +37,12 @@ impl BootScripts {
     }
 
     /// Starts the next one, unless one runs; says whether one runs now.
-    pub(super) fn run_next(&mut self, console: Option<&OwnedFd>) -> bool {
+    pub(super) fn run_next(&mut self) -> bool {
         while self.running.is_none() {
             let Some(path) = self.waiting.pop() else {
                 return false;
             };
-            let gifts = Gifts {
-                console,
-                ..Gifts::default()
-            };
-            match child::start(&[&path], &[&path], &gifts) {
+            match child::start(&[&path], &[&path], &Gifts::default()) {
                 Ok(pid) => self.running = Some((pid, path)),
                 Err(error) => log::failure(&format_args!("cannot run {path}: {error}")),
             }

@@ -6,7 +6,7 @@ use crate::sys::spawn::{self, Handed, Program, SpawnError};
 use std::ffi::{CString, NulError};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 /// Also what the agent's commands have, unless a request says otherwise.
 const ENVIRONMENT: [&str; 5] = [
@@ -17,11 +17,9 @@ const ENVIRONMENT: [&str; 5] = [
     "USER=root",
 ];
 
-/// What a child gets of process 1's.
+/// What a child gets of process 1's besides the console.
 #[derive(Default)]
 pub(super) struct Gifts<'a> {
-    /// For its output; `/dev/null` where there is none.
-    pub(super) console: Option<&'a OwnedFd>,
     /// Descriptors that it keeps, under the same numbers.
     pub(super) kept: &'a [BorrowedFd<'a>],
     /// `cgroup.procs` of the control group that it joins.
@@ -40,12 +38,11 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         ignored_signals: &signal::ignored(),
         oom_score_adjustment: None,
     };
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    let output = gifts
-        .console
-        .map_or(null.as_fd(), |console| console.as_fd());
+    let null = File::open("/dev/null")?;
+    let stderr = io::stderr();
+    let console = stderr.as_fd();
     let handed = Handed {
-        streams: [null.as_fd(), output, output],
+        streams: [null.as_fd(), console, console],
         kept: gifts.kept,
         cgroup: gifts.cgroup.map(|procs| procs.as_fd()),
     };

@@ -8,7 +8,6 @@ use crate::log;
 use crate::sys::{file, machine, mount};
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::Path;
 
@@ -72,19 +71,15 @@ pub(super) fn mount_all() {
     }
 }
 
-/// Has process 1 speak on the console without ever waiting for it, and returns the console as its
-/// children get it; `None` where there is none.
-pub(super) fn open_console() -> Option<OwnedFd> {
-    let open = |flags| {
-        fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(flags | libc::O_NOCTTY)
-            .open("/dev/console")
-    };
-    let ours = open(libc::O_NONBLOCK).ok()?;
-    file::replace_standard_streams(&ours).ok()?;
-    Some(open(0).ok()?.into())
+/// Has process 1, and so its children, speak on the console, which the kernel finds for it only where
+/// the image has the node. Where that fails, its streams stay as they are.
+pub(super) fn speak_on_console() {
+    let console = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY)
+        .open("/dev/console");
+    let _ = console.and_then(file::replace_standard_streams);
 }
 
 fn mount_one(&(target, kind, flags, options): &Mount) {

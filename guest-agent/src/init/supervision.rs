@@ -25,25 +25,18 @@ const AGENT: u64 = 1;
 pub(super) struct Supervision {
     signals: OwnedFd,
     epoll: Epoll,
-    console: Option<OwnedFd>,
     pub(super) agent: AgentKeeper,
     scripts: BootScripts,
     timings: Timings,
 }
 
 impl Supervision {
-    pub(super) fn new(
-        signals: OwnedFd,
-        console: Option<OwnedFd>,
-        agent: AgentKeeper,
-        timings: Timings,
-    ) -> io::Result<Self> {
+    pub(super) fn new(signals: OwnedFd, agent: AgentKeeper, timings: Timings) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(&signals, SIGNALS, epoll::IN)?;
         Ok(Self {
             signals,
             epoll,
-            console,
             agent,
             scripts: BootScripts::default(),
             timings,
@@ -69,7 +62,7 @@ impl Supervision {
     }
 
     fn start_agent(&mut self) -> io::Result<()> {
-        if let Some(line) = self.agent.start_if_due(self.console.as_ref()) {
+        if let Some(line) = self.agent.start_if_due() {
             self.epoll.add(line, AGENT, epoll::IN)?;
             self.timings.mark(timings::AGENT_STARTED);
             self.timings.save();
@@ -104,7 +97,7 @@ impl Supervision {
     }
 
     fn run_scripts(&mut self) {
-        if !self.scripts.run_next(self.console.as_ref()) {
+        if !self.scripts.run_next() {
             self.timings.mark(timings::BOOT_SCRIPTS_DONE);
         }
         self.timings.save();

@@ -55,15 +55,16 @@ pub(crate) fn remove_within(directory: impl AsFd, name: &CStr) -> io::Result<()>
     Ok(())
 }
 
-/// Whether a write to `fd` would be taken now, at least as much as a pipe takes at once.
-pub(crate) fn takes_bytes(fd: impl AsFd) -> bool {
+/// Whether a write to `fd` would be taken within `milliseconds`, at least as much as a pipe takes at
+/// once.
+pub(crate) fn takes_bytes(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.as_fd().as_raw_fd(),
         events: libc::POLLOUT,
         revents: 0,
     };
     // SAFETY: `poll` lives through the call, which is told that there is one.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
     ready == 1 && poll.revents & libc::POLLOUT != 0
 }
 

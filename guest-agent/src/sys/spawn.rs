@@ -39,7 +39,7 @@ pub(crate) struct Program<'a> {
 
 /// What a child has of ours.
 pub(crate) struct Handed<'a> {
-    /// Standard input, output and error. Each is above 2, or none that another one replaces before.
+    /// Standard input, output and error: each above 2, or standard error itself.
     pub(crate) streams: [BorrowedFd<'a>; 3],
     /// Descriptors that it keeps, under the same numbers.
     pub(crate) kept: &'a [BorrowedFd<'a>],
