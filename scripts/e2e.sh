@@ -17,7 +17,7 @@ USAGE
 main() {
     case ${1-} in -h | --help) usage; return ;; esac
     [ $# -ge 2 ] || die 2 "an architecture and a kernel are needed, such as 'x86_64 6.12'; see --help"
-    local arch=$1 kernel=$2 std idle growth target status=0
+    local arch=$1 kernel=$2 std idle growth pss target qemu status=0
     shift 2
     case $arch in x86_64 | aarch64) ;; *) die 2 "unknown architecture '$arch'; it is x86_64 or aarch64" ;; esac
     case $kernel in 6.1 | 6.12) ;; *) die 2 "unknown kernel '$kernel'; it is 6.1 or 6.12" ;; esac
@@ -31,18 +31,19 @@ main() {
     trap 'exit 130' INT TERM
     STARTED=yes
     "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory 384 >&2
-    target=$("$SMOLCTL" vm list --json | python3 -c '
+    read -r qemu target < <("$SMOLCTL" vm list --json | python3 -c '
 import json, sys
-print(next(vm["target"] for vm in json.load(sys.stdin) if vm["name"] == sys.argv[1]))' "$VM")
+print(*next((vm["pid"], vm["target"]) for vm in json.load(sys.stdin) if vm["name"] == sys.argv[1]))' "$VM")
     std=$(cat "$PROJECT/target/guest-agent/$STD_KIND-$arch/$arch-unknown-linux-musl/release/smolvm-guest-agent.std")
-    read -r idle growth < <("$PROJECT/scripts/check-promises" --limits "$arch" "$std" idle_kib growth_kib)
+    read -r idle growth pss < <("$PROJECT/scripts/check-promises" --limits "$arch" "$std" idle_kib growth_kib pss_kib)
     say "cases on $arch, kernel $kernel, $target, std $std"
-    "$HARNESS" drive "$target" --guest-program "$GUEST_PROGRAM" --max-idle-kib "$idle" --max-growth-kib "$growth" "$@" ||
-        status=$?
+    "$HARNESS" drive "$target" --guest-program "$GUEST_PROGRAM" --max-idle-kib "$idle" --max-growth-kib "$growth" \
+        --max-pss-kib "$pss" "$@" || status=$?
     case $target in
     uds:*) "$PROJECT/scripts/conformance.sh" "vm:${target#uds:}" || status=$? ;;
     *) echo "skipped, because the published host reaches $target by CID only as root of a real host: its cases" ;;
     esac
+    "$HARNESS" shutdown "$target" "$qemu" || status=$?
     if [ "$status" != 0 ] && [[ $target = uds:* ]]; then
         say "the guest's console:"
         tail -n 30 "$(dirname "${target#uds:}")/console.log" >&2 || true

@@ -3,6 +3,7 @@
 mod agent;
 mod command;
 mod file;
+mod init;
 
 use crate::guest::{Checked, Guest};
 
@@ -47,5 +48,22 @@ pub(crate) const ALL: &[Case] = &[
         "peer_within_the_guest_is_refused_and_served_only_where_allowed",
         agent::loopback,
     ),
-    ("agent_that_was_killed_is_back", agent::killed),
+    ("timings_of_the_boot_are_told_in_order", init::timings),
+    (
+        "process_1_and_the_agent_share_the_promised_memory",
+        init::memory,
+    ),
+    (
+        "a_thousand_orphans_leave_no_zombie_and_no_wrong_exit_code",
+        init::orphans,
+    ),
+    (
+        "agent_that_was_killed_is_back_and_what_it_left_is_ended",
+        agent::killed,
+    ),
+    (
+        "host_that_connects_while_the_agent_is_away_waits_and_is_answered",
+        init::backlog,
+    ),
+    ("port_cannot_be_taken_while_the_agent_is_away", init::port),
 ];

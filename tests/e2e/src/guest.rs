@@ -18,12 +18,16 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Prints the agent's process id; process 1 is of the same program.
+pub(crate) const AGENT: &str = "pidof smolvm-guest-agent | tr ' ' '\\n' | grep -vx 1";
+
 /// A booted guest.
 pub(crate) struct Guest {
     address: Address,
     pub(crate) program: PathBuf,
     pub(crate) max_idle_kib: u64,
     pub(crate) max_growth_kib: u64,
+    pub(crate) max_pss_kib: u64,
 }
 
 /// What a command gave.
@@ -40,11 +44,16 @@ impl Guest {
             program: drive.guest_program.clone(),
             max_idle_kib: drive.max_idle_kib,
             max_growth_kib: drive.max_growth_kib,
+            max_pss_kib: drive.max_pss_kib,
         }
     }
 
     pub(crate) fn channel(&self) -> Result<Channel, String> {
         Channel::new(self.address.clone()).map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
     }
 
     pub(crate) fn cancellable(&self, cancel: Cancel) -> Channel {
@@ -103,6 +112,15 @@ impl Guest {
         self.wait_until(&line, limit)
     }
 
+    /// Kills the agent, once it is there. The answer cannot come: who would send it is dead.
+    pub(crate) fn kill_agent(&self) -> Checked {
+        self.channel()?
+            .wait_ready(CALL_LIMIT)
+            .map_err(|error| error.to_string())?;
+        let _ = self.run(&format!("kill -9 $({AGENT})"));
+        Ok(())
+    }
+
     /// The agent's threads.
     pub(crate) fn agent_threads(&self) -> Result<u64, String> {
         self.agent_number("status", "Threads")
@@ -115,9 +133,8 @@ impl Guest {
 
     /// A number from one of the agent's files in `/proc`.
     fn agent_number(&self, file: &str, field: &str) -> Result<u64, String> {
-        let line = format!(
-            "sed -n 's/^{field}:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$(pidof smolvm-guest-agent)/{file}"
-        );
+        let line =
+            format!("sed -n 's/^{field}:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$({AGENT})/{file}");
         let text = self.text(&line)?;
         text.parse()
             .map_err(|_| format!("the agent's {field} is '{text}'"))

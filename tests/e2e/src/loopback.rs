@@ -41,10 +41,7 @@ fn ping(cid: u32, port: u32) -> std::io::Result<Vec<u8>> {
     let mut stream = VsockStream::connect_with_cid_port(cid, port)?;
     stream.set_read_timeout(Some(LIMIT))?;
     // A refused connection may be reset before the request is out: that is for the read to tell.
-    let _ = stream.write_all(&encode_frame(
-        FrameType::JSON,
-        Request::Ping.to_json().as_bytes(),
-    ));
+    let _ = stream.write_all(&frame_of(&Request::Ping));
     let (mut decoder, mut payload, mut buffer) = (Decoder::new(), Vec::new(), [0; 4096]);
     loop {
         let count = match stream.read(&mut buffer) {
@@ -63,4 +60,9 @@ fn ping(cid: u32, port: u32) -> std::io::Result<Vec<u8>> {
             }
         }
     }
+}
+
+/// A request as it is sent.
+pub(crate) fn frame_of(request: &Request) -> Vec<u8> {
+    encode_frame(FrameType::JSON, request.to_json().as_bytes())
 }

@@ -7,11 +7,13 @@ mod cases;
 mod checksum;
 mod guest;
 mod loopback;
+mod shutdown;
 
 use clap::{Parser, Subcommand};
 use guest::Guest;
 use smolvm_host::target::Target;
-use std::ffi::OsString;
+use smolvm_host::transport::Address;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -27,6 +29,13 @@ struct Arguments {
 enum What {
     /// Runs the cases from the host.
     Drive(Drive),
+    /// Has the guest shut down, and waits for its QEMU to end by that.
+    Shutdown {
+        /// NAME, cid:N, uds:PATH or unix:PATH.
+        target: OsString,
+        /// The process id of its QEMU.
+        qemu: u32,
+    },
     /// In the guest: connects to the agent on a CID and says how it was met.
     Loopback {
         /// CID to connect to; 1 is the guest itself.
@@ -50,6 +59,9 @@ struct Drive {
     /// By how much more that may have become after 64 requests at once, in KiB.
     #[arg(long)]
     max_growth_kib: u64,
+    /// What process 1 and the idle agent may have of unshared memory together, in KiB.
+    #[arg(long)]
+    max_pss_kib: u64,
     /// Run only the cases whose name has this in it.
     #[arg(long, default_value = "")]
     only: String,
@@ -59,18 +71,18 @@ fn main() -> ExitCode {
     match Arguments::parse().what {
         What::Loopback { cid, port } => loopback::meet(cid, port),
         What::Drive(drive) => run_cases(&drive),
+        What::Shutdown { target, qemu } => shutdown::run(&target, qemu),
     }
 }
 
+/// Where a target as typed is reached.
+fn address_of(target: &OsStr) -> Result<Address, String> {
+    let target = Target::parse(target).map_err(|error| error.to_string())?;
+    target.address().map_err(|error| error.to_string())
+}
+
 fn run_cases(drive: &Drive) -> ExitCode {
-    let address = match Target::parse(&drive.target) {
-        Ok(target) => target.address(),
-        Err(error) => {
-            eprintln!("smolvm-e2e: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let address = match address {
+    let address = match address_of(&drive.target) {
         Ok(address) => address,
         Err(error) => {
             eprintln!("smolvm-e2e: {error}");

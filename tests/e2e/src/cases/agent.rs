@@ -1,8 +1,7 @@
 //! The agent itself: memory, threads, peers, restart.
 
-use crate::guest::{Checked, Guest, holds, same};
+use crate::guest::{AGENT, Checked, Guest, holds, same};
 use smolvm_host::channel::Outcome;
-use smolvm_host::deadline::Deadline;
 use smolvm_protocol::request::Destination;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ pub(crate) fn idle(guest: &Guest) -> Checked {
 }
 
 pub(crate) fn oom_score(guest: &Guest) -> Checked {
-    let agent = guest.text("cat /proc/$(pidof smolvm-guest-agent)/oom_score_adj")?;
+    let agent = guest.text(&format!("cat /proc/$({AGENT})/oom_score_adj"))?;
     same("the agent's adjustment", &agent, &"-1000".to_owned())?;
     same(
         "a command's",
@@ -65,7 +64,7 @@ pub(crate) fn many(guest: &Guest) -> Checked {
         same("standard error", &ran.stderr, &b"done\n".to_vec())?;
     }
     guest.wait_until(
-        "test $(sed -n 's/^Threads:[^0-9]*//p' /proc/$(pidof smolvm-guest-agent)/status) -le 2",
+        &format!("test $(sed -n 's/^Threads:[^0-9]*//p' /proc/$({AGENT})/status) -le 2"),
         Duration::from_secs(40),
     )?;
     let after = guest.agent_resident_kib()?;
@@ -110,18 +109,24 @@ pub(crate) fn loopback(guest: &Guest) -> Checked {
     served
 }
 
+/// What it left behind is ended, whatever made itself a daemon among it.
 pub(crate) fn killed(guest: &Guest) -> Checked {
-    let pid = guest.text("pidof smolvm-guest-agent")?;
-    // The answer cannot come: who would send it is dead.
-    let _ = guest.run(&format!("kill -9 {pid}"));
-    let channel = guest.channel()?;
-    let deadline = Deadline::after(Duration::from_secs(60));
-    channel
+    let agent = guest.text(AGENT)?;
+    let line = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!; \
+                (sleep 1000 </dev/null >/dev/null 2>&1 & echo $!)";
+    let left = guest.text(line)?;
+    same("daemons", &left.lines().count(), &2)?;
+    guest.kill_agent()?;
+    guest
+        .channel()?
         .wait_ready(Duration::from_secs(60))
         .map_err(|error| error.to_string())?;
-    holds("no time was left", !deadline.has_passed())?;
     holds(
         "the agent has the same process id",
-        guest.text("pidof smolvm-guest-agent")? != pid,
-    )
+        guest.text(AGENT)? != agent,
+    )?;
+    for pid in left.lines() {
+        guest.wait_for_death(pid, Duration::from_secs(5))?;
+    }
+    Ok(())
 }

@@ -1,0 +1,67 @@
+//! The guest's end, asked for by its host: the last case, since no guest is left for another.
+
+use crate::address_of;
+use crate::guest::Checked;
+use smolvm_host::channel::{Channel, SHUTDOWN, ShutdownMode};
+use std::ffi::OsStr;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const CASE: &str = "shutdown_is_answered_and_ends_the_vm";
+
+/// How long the agent may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a guest with nothing to wait for may take to end, under emulation and on a busy machine.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Runs the case, and says how it went as all cases do.
+pub(crate) fn run(target: &OsStr, qemu: u32) -> ExitCode {
+    match shut_down(target, qemu) {
+        Ok(()) => {
+            println!("passed  {CASE}\n1 passed, 0 failed, 0 skipped");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            println!("FAILED  {CASE}: {reason}\n0 passed, 1 failed, 0 skipped");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn shut_down(target: &OsStr, qemu: u32) -> Checked {
+    let channel = Channel::new(address_of(target)?).map_err(|error| error.to_string())?;
+    let pong = channel
+        .ping(ANSWER_LIMIT)
+        .map_err(|error| error.to_string())?;
+    if !pong.serves(SHUTDOWN) {
+        return Err(format!("its features are {:?}", pong.features));
+    }
+    if !is_running(qemu) {
+        return Err(format!("no process {qemu} runs"));
+    }
+    channel
+        .shutdown(ShutdownMode::PowerOff, ANSWER_LIMIT)
+        .map_err(|error| error.to_string())?;
+    let answered = Instant::now();
+    while is_running(qemu) {
+        if answered.elapsed() > END_LIMIT {
+            return Err(format!("QEMU runs {END_LIMIT:?} after the answer"));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+    println!(
+        "measured: QEMU ended {} ms after the answer",
+        answered.elapsed().as_millis()
+    );
+    Ok(())
+}
+
+/// Whether a process is there and more than its exit status is left of it.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
+}
