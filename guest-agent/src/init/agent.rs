@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Its folder in the file system of control groups.
@@ -23,6 +24,7 @@ const CGROUP_KILL: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.kill";
 
 /// How often a control group without `cgroup.kill` is looked through for processes to kill.
 const KILL_ROUNDS: usize = 100;
+const KILL_ROUND: Duration = Duration::from_millis(1);
 
 /// An agent that has lived so long has started well.
 const STABLE: Duration = Duration::from_secs(60);
@@ -172,8 +174,8 @@ fn kill_what_is_left() {
         for number in numbers.lines().filter_map(|line| line.parse().ok()) {
             process::kill_number(number);
         }
-        // Ours to reap: only then are they out of it.
-        while let process::Reaped::Child(..) = process::reap_any() {}
+        // What has died is out of it, reaped or not.
+        thread::sleep(KILL_ROUND);
     }
 }
 
