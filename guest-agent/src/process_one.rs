@@ -26,11 +26,12 @@ pub(crate) struct ProcessOne(OwnedFd);
 impl ProcessOne {
     /// Takes the inherited descriptor `number` over, before anything else is opened.
     pub(crate) fn take(number: RawFd) -> Result<Self, ListenError> {
-        match inherited::take(&[number]) {
-            Ok(taken) => taken.into_iter().map(Self).next(),
-            Err((number, error)) => return Err(ListenError::Inherited { number, error }),
-        }
-        .ok_or(ListenError::NotServable { number })
+        let mut taken = inherited::take(&[number])
+            .map_err(|(number, error)| ListenError::Inherited { number, error })?;
+        taken
+            .pop()
+            .map(Self)
+            .ok_or(ListenError::NotServable { number })
     }
 
     pub(crate) fn say_listening(&self) -> io::Result<()> {
