@@ -4,11 +4,22 @@ mod agent;
 mod command;
 mod file;
 mod init;
+mod shutdown;
 
 use crate::guest::{Checked, Guest};
+use smolvm_host::transport::Address;
 
 /// A case's name says situation and result.
 type Case = (&'static str, fn(&Guest) -> Checked);
+
+/// It gets the process id of the guest's QEMU, too.
+type LastCase = (&'static str, fn(Address, u32) -> Checked);
+
+/// Leaves no guest for another case.
+pub(crate) const LAST: LastCase = (
+    "shutdown_is_answered_and_ends_the_vm",
+    shutdown::ends_the_vm,
+);
 
 pub(crate) const ALL: &[Case] = &[
     ("ping_is_answered_with_version_and_protocol", agent::ping),
