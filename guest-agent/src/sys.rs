@@ -14,6 +14,8 @@ pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+#[cfg(target_env = "musl")]
+mod unwinder;
 
 use std::io;
 
