@@ -4,11 +4,9 @@
 //! has renamed it, the temporary file goes with this value. The directory is opened once: a guest
 //! user who owns it can swap names in it, but never make the agent change what they may not.
 
-use crate::sys::file;
-use std::collections::hash_map::RandomState;
+use crate::sys::{file, machine};
 use std::ffi::CString;
 use std::fs::{File, Permissions};
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
@@ -43,7 +41,7 @@ impl StagedFile {
         let directory = file::open_directory(&CString::new(parent)?)?;
         let target = CString::new(name)?;
         for _ in 0..MAX_NAMES {
-            let random = RandomState::new().build_hasher().finish();
+            let random = machine::random();
             let temporary = CString::new(format!("{PREFIX}{random:016x}"))?;
             match file::create_new(&directory, &temporary) {
                 Ok(file) => {

@@ -1,7 +1,7 @@
-//! The machine as a whole: its name, its clock since boot, modules, device nodes, entropy, its end.
+//! The machine as a whole: its name, its clock since boot, modules, device nodes, entropy, random numbers, its end.
 #![expect(
     unsafe_code,
-    reason = "sethostname, clock_gettime, finit_module, mknod, RNDADDENTROPY and reboot have no safe wrapper in std"
+    reason = "sethostname, clock_gettime, finit_module, mknod, getrandom, RNDADDENTROPY and reboot have no safe wrapper in std"
 )]
 
 use super::checked;
@@ -86,6 +86,20 @@ pub(crate) fn add_entropy(random: impl AsFd, seed: &[u8], credited: bool) -> io:
     // SAFETY: the kernel reads `bytes` bytes of `buffer`, which has so many, during the call.
     checked(unsafe { libc::ioctl(random, RNDADDENTROPY as libc::Ioctl, &raw const pool) })?;
     Ok(())
+}
+
+/// A number that hardly ever comes twice. It does not wait for entropy, as no secret depends on it;
+/// before Linux 5.6 it does, shortly after the kernel's start.
+pub(crate) fn random() -> u64 {
+    let mut number = 0u64;
+    for flags in [libc::GRND_INSECURE, 0] {
+        let size = size_of::<u64>();
+        // SAFETY: `number` lives through the call and has that size.
+        if unsafe { libc::getrandom((&raw mut number).cast(), size, flags) } != -1 {
+            break;
+        }
+    }
+    number
 }
 
 /// How the machine ends.
