@@ -28,12 +28,11 @@ pub(crate) mod timings;
 
 use crate::log;
 use crate::sys::machine::{self, End};
-use crate::sys::{process, signal, socket};
+use crate::sys::{file, process, signal, socket};
 use agent::AgentKeeper;
 use smolvm_protocol::AGENT_PORT;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -119,7 +118,7 @@ fn boot() -> Result<Supervision, BootError> {
     mounts::mount_all();
     mounts::speak_on_console();
     timings.mark(timings::MOUNTS_DONE);
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let command_line = file::read_text("/proc/cmdline").unwrap_or_default();
     network::set_host_name_and_loopback();
     modules::load_all();
     timings.mark(timings::MODULES_DONE);
@@ -157,7 +156,7 @@ fn supervise(mut supervision: Supervision) -> ! {
 
 /// Ends the machine; where the kernel refuses, goes on reaping.
 fn end_machine(end: End) -> ! {
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let command_line = file::read_text("/proc/cmdline").unwrap_or_default();
     let error = machine::end(ending::as_the_machine_can(end, &command_line));
     log::failure(&format_args!("cannot end the machine: {error}"));
     loop {

@@ -167,7 +167,7 @@ fn kill_what_is_left() {
         return;
     }
     for _ in 0..KILL_ROUNDS {
-        let numbers = fs::read_to_string(CGROUP_PROCS).unwrap_or_default();
+        let numbers = file::read_text(CGROUP_PROCS).unwrap_or_default();
         if numbers.is_empty() {
             return;
         }

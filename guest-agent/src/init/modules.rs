@@ -4,10 +4,9 @@
 //! kernel unpacks compressed ones by itself (`finit_module(2)`).
 
 use crate::log;
-use crate::sys::machine;
+use crate::sys::{file, machine};
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
 
 const LIST: &str = "/etc/smolvm/modules";
 const FOLDER: &str = "/lib/modules";
@@ -18,7 +17,7 @@ const TRANSPORT: &str = "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport";
 /// Loads what the list names; each failure is told, and the next one is tried. No list is an empty
 /// one.
 pub(super) fn load_all() {
-    let list = match fs::read_to_string(LIST) {
+    let list = match file::read_text(LIST) {
         Ok(list) => list,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
         Err(error) => return log::failure(&format_args!("cannot read {LIST}: {error}")),
@@ -31,7 +30,7 @@ pub(super) fn load_all() {
 }
 
 fn load(name: &str) -> io::Result<()> {
-    let file = File::open(Path::new(FOLDER).join(name))?;
+    let file = File::open(format!("{FOLDER}/{name}"))?;
     match machine::load_module(&file, is_compressed(name)) {
         // Loaded or built in.
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),

@@ -6,7 +6,7 @@
 
 use crate::log;
 use crate::sys::interface::Interface;
-use crate::sys::machine;
+use crate::sys::{file, machine};
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
@@ -47,7 +47,7 @@ impl Network {
 
 /// Names the machine by `/etc/hostname`, and brings `lo` up.
 pub(super) fn set_host_name_and_loopback() {
-    let name = fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let name = file::read_text("/etc/hostname").unwrap_or_default();
     let name = match name.trim_ascii() {
         "" => DEFAULT_HOST_NAME,
         name => name,
@@ -73,7 +73,8 @@ pub(super) fn set_up(command_line: &str) {
     tell("set up eth0", apply(network));
     let mut resolvers = String::new();
     if let Some(gateway) = network.gateway {
-        resolvers = format!("nameserver {gateway}\n");
+        let [a, b, c, d] = gateway.octets();
+        resolvers = format!("nameserver {a}.{b}.{c}.{d}\n");
     }
     resolvers.push_str(RESOLVERS);
     tell(

@@ -109,6 +109,25 @@ pub(crate) fn read_to_spare(fd: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<u
     })
 }
 
+/// Read at a time of a text: all of most.
+const TEXT_BYTES: usize = 4096;
+
+/// A small text of the kernel's or the image's as a whole; not by std, whose way of guessing a file's
+/// size is 2 KB.
+///
+/// # Errors
+/// It cannot be opened or read, or is no UTF-8.
+pub(crate) fn read_text(path: &str) -> io::Result<String> {
+    let file = File::open(path)?;
+    let mut text = Vec::new();
+    loop {
+        text.reserve(TEXT_BYTES);
+        if read_to_spare(&file, &mut text)? == 0 {
+            return String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
 /// Makes `fd` standard input, output and error.
 pub(crate) fn replace_standard_streams(fd: impl AsFd) -> io::Result<()> {
     for number in 0..=2 {
