@@ -21,14 +21,13 @@ use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Family};
 use crate::sys::{inherited, signal};
-use crate::{log, oom_score, session};
+use crate::{log, oom_score, session, thread};
 use smolvm_protocol::response::{Refusal, Response};
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Connections open at a time.
@@ -275,17 +274,14 @@ impl Agent {
     /// Starts a thread that serves one connection.
     fn start_connection(&'static self, socket: OwnedFd, family: Family) -> io::Result<()> {
         let slot = self.connections.open_one();
-        thread::Builder::new()
-            .name("connection".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let _slot = slot;
-                match Connection::new(socket, family, &self.stop) {
-                    Ok(connection) => self.serve_connection(connection),
-                    Err(error) => log::failure(&format_args!("cannot serve a connection: {error}")),
-                }
-            })?;
-        Ok(())
+        let serve = move || {
+            let _slot = slot;
+            match Connection::new(socket, family, &self.stop) {
+                Ok(connection) => self.serve_connection(connection),
+                Err(error) => log::failure(&format_args!("cannot serve a connection: {error}")),
+            }
+        };
+        thread::start("connection", STACK_BYTES, Box::new(serve))
     }
 
     fn serve_connection(&self, connection: Connection<'_>) {

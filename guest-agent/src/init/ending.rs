@@ -4,16 +4,14 @@
 //! none of them is waited for.
 
 use super::supervision::Supervision;
-use crate::log;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
 use crate::sys::machine::End;
-use crate::sys::{mount, process};
+use crate::sys::{file, mount, process};
+use crate::{log, thread};
 use std::ffi::CString;
-use std::fs;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// From SIGTERM to SIGKILL.
@@ -59,14 +57,13 @@ fn try_write_out() -> io::Result<bool> {
     let epoll = Epoll::new()?;
     epoll.add(&*done, 0, epoll::IN)?;
     let deadline = Instant::now() + DISK_LIMIT;
-    thread::Builder::new().stack_size(STACK_BYTES).spawn({
-        let done = Arc::clone(&done);
-        move || {
-            mount::sync();
-            unmount_all();
-            done.raise();
-        }
-    })?;
+    let raised = Arc::clone(&done);
+    let write_out = move || {
+        mount::sync();
+        unmount_all();
+        raised.raise();
+    };
+    thread::start("disks", STACK_BYTES, Box::new(write_out))?;
     while Instant::now() < deadline {
         if epoll.wait(Some(deadline))?.next().is_some() {
             return Ok(true);
@@ -77,8 +74,9 @@ fn try_write_out() -> io::Result<bool> {
 
 /// The last mount first. What is still in use, the root among it, is made read-only.
 fn unmount_all() {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    for (target, kind) in mounts.lines().rev().filter_map(target_and_kind) {
+    let mounts = file::read_text("/proc/self/mounts").unwrap_or_default();
+    let mounts: Vec<_> = mounts.lines().filter_map(target_and_kind).collect();
+    for (target, kind) in mounts.into_iter().rev() {
         if IN_MEMORY.contains(&kind) {
             continue;
         }
