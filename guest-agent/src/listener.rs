@@ -171,11 +171,11 @@ impl fmt::Display for ListenError {
 pub(crate) fn take(numbers: &[RawFd]) -> Result<Vec<Source>, ListenError> {
     let sockets = inherited::take(numbers)
         .map_err(|(number, error)| ListenError::Inherited { number, error })?;
-    numbers
-        .iter()
-        .zip(sockets)
-        .map(|(&number, socket)| source_of(number, socket))
-        .collect()
+    let mut sources = Vec::new();
+    for (&number, socket) in numbers.iter().zip(sockets) {
+        sources.push(source_of(number, socket)?);
+    }
+    Ok(sources)
 }
 
 /// Binds a vsock socket that the host can connect to.

@@ -60,10 +60,9 @@ fn line(what: &dyn Display, patiently: bool) {
 /// Has panics told by one line with their place, and never by a backtrace.
 pub(crate) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic
-            .location()
-            .map_or_else(String::new, ToString::to_string);
-        failure(&format_args!("failed unexpectedly at {place}"));
+        if let Some(place) = panic.location() {
+            failure(&format_args!("failed unexpectedly at {place}"));
+        }
     }));
 }
 

@@ -126,7 +126,14 @@ impl Response<'_> {
 
 /// Elements of an array or members of an object, spaced as Python does.
 fn joined(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(", ")
+    let mut joined = String::new();
+    for part in parts {
+        if !joined.is_empty() {
+            joined.push_str(", ");
+        }
+        joined.push_str(&part);
+    }
+    joined
 }
 
 #[cfg(test)]

@@ -24,11 +24,15 @@ impl BootScripts {
     /// Finds the scripts; a folder that is not there has none.
     pub(super) fn find() -> Self {
         let mut scripts = Self::default();
-        for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        let Ok(folder) = fs::read_dir(FOLDER) else {
+            return scripts;
+        };
+        for entry in folder.flatten() {
             // Such a name is nothing that an image's maker would give.
-            let Ok(path) = entry.path().into_os_string().into_string() else {
+            let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
+            let path = format!("{FOLDER}/{name}");
             let waiting = &mut scripts.waiting;
             let at = waiting.partition_point(|other| *other > path);
             waiting.insert(at, path);

@@ -28,13 +28,10 @@ pub(super) struct Gifts<'a> {
 
 /// Starts the first of `candidates` that can be executed.
 pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) -> io::Result<Pid> {
-    let strings = |strings: &[&str]| -> Result<Vec<CString>, NulError> {
-        strings.iter().map(|string| CString::new(*string)).collect()
-    };
     let program = Program {
-        candidates: &strings(candidates)?,
-        arguments: &strings(arguments)?,
-        environment: &strings(&ENVIRONMENT)?,
+        candidates: &in_c(candidates)?,
+        arguments: &in_c(arguments)?,
+        environment: &in_c(&ENVIRONMENT)?,
         ignored_signals: &signal::ignored(),
         oom_score_adjustment: None,
     };
@@ -49,4 +46,12 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
     spawn::spawn(&program, &handed).map_err(|error| match error {
         SpawnError::Null(error) | SpawnError::Execute(error) | SpawnError::System(error) => error,
     })
+}
+
+fn in_c(strings: &[&str]) -> Result<Vec<CString>, NulError> {
+    let mut in_c = Vec::with_capacity(strings.len());
+    for string in strings {
+        in_c.push(CString::new(*string)?);
+    }
+    Ok(in_c)
 }

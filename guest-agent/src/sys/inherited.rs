@@ -26,10 +26,11 @@ pub(crate) fn take(numbers: &[RawFd]) -> Result<Vec<OwnedFd>, (RawFd, io::Error)
         // SAFETY: takes no pointer. A number that is not open gives EBADF.
         checked(unsafe { libc::fcntl(number, libc::F_GETFD) }).map_err(|error| (number, error))?;
     }
-    numbers
-        .iter()
-        .map(|&number| take_one(number).map_err(|error| (number, error)))
-        .collect()
+    let mut taken = Vec::new();
+    for &number in numbers {
+        taken.push(take_one(number).map_err(|error| (number, error))?);
+    }
+    Ok(taken)
 }
 
 fn take_one(number: RawFd) -> io::Result<OwnedFd> {
