@@ -21,6 +21,13 @@ pub enum VmError {
         /// Why not.
         source: io::Error,
     },
+    /// Others have been giving out names, or ending VMs, for too long.
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// What is known of a VM makes no sense.
     BrokenRecord {
         /// The file.
@@ -114,6 +121,12 @@ impl fmt::Display for VmError {
             Self::State { path, .. } => {
                 write!(formatter, "cannot keep track of VMs in {}", path.display())
             }
+            Self::Locked { path, limit } => write!(
+                formatter,
+                "another process has held {} for {} s; try again once it is done, or end it",
+                path.display(),
+                limit.as_secs_f64()
+            ),
             Self::BrokenRecord { path, reason } => write!(
                 formatter,
                 "{} is broken ({reason}); remove its folder once the VM's processes are gone",

@@ -110,6 +110,11 @@ impl VmRecord {
         }
     }
 
+    /// Whether this tells of the same start of a VM; its name may have been taken anew.
+    pub(super) fn is_of_start(&self, other: &Self) -> bool {
+        self.starter == other.starter && self.boot_id == other.boot_id
+    }
+
     fn is_of_this_boot(&self) -> bool {
         self.boot_id == boot_id()
     }

@@ -69,7 +69,7 @@ pub fn start(
     let image = Image::open(&options.image)?;
     let qemu = find_qemu(image.manifest.arch)?;
     let provider = DeviceProvider::find()?;
-    let record = register(registry, options, &image, &provider)?;
+    let record = register(registry, options, &image, &provider, cancel)?;
     let mut vm = Unfinished {
         registry,
         record,
@@ -109,7 +109,9 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.kept {
             // Nobody could be told; the next start or stop of that name tries again.
-            let _ = self.registry.remove(&self.record.name);
+            let _ = self.registry.lock_on_the_way_out().and_then(|lock| {
+                lock.remove(&self.record.name, |now| now.is_of_start(&self.record))
+            });
         }
     }
 }
@@ -120,8 +122,9 @@ fn register(
     options: &StartOptions,
     image: &Image,
     provider: &DeviceProvider,
+    cancel: &Cancel,
 ) -> Result<VmRecord, VmError> {
-    let lock = registry.lock()?;
+    let lock = registry.lock(cancel)?;
     let name = match &options.name {
         Some(name) => {
             make_room(&lock, registry, name)?;
@@ -157,11 +160,11 @@ fn register(
     Ok(record)
 }
 
-fn make_room(_lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
+fn make_room(lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
     match registry.get(name) {
-        Ok(record) if record.status() == Status::Stopped => stop::clear(registry, &record),
+        Ok(record) if record.status() == Status::Stopped => stop::clear(lock, &record),
         Ok(record) => Err(VmError::NameTaken { name: record.name }),
-        Err(VmError::NoSuchVm { .. }) => registry.remove(name.as_str()),
+        Err(VmError::NoSuchVm { .. }) => lock.remove(name.as_str(), |_| true),
         Err(error) => Err(error),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::VmError;
 use super::record::{Status, VmRecord};
-use super::registry::Registry;
+use super::registry::{Registry, RegistryLock};
 use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Command};
 use crate::target::VmName;
@@ -36,7 +36,7 @@ pub enum Ending {
 ///
 /// # Errors
 /// [`VmError::NoSuchVm`], [`VmError::StillStarting`], [`VmError::WouldNotEnd`], [`VmError::State`],
-/// [`VmError::BrokenRecord`].
+/// [`VmError::BrokenRecord`], [`VmError::Locked`]; [`VmError::Cancelled`], and the VM is kept.
 pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Ending, VmError> {
     let record = registry.get(name)?;
     let ending = match record.status() {
@@ -52,18 +52,27 @@ pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Endin
             false => Ending::Killed,
         },
     };
-    clear(registry, &record)?;
+    end_processes(&record)?;
+    clear(&registry.lock(cancel)?, &record)?;
     Ok(ending)
 }
 
-/// Ends whatever is left of a VM's processes and removes its directory.
-pub(super) fn clear(registry: &Registry, record: &VmRecord) -> Result<(), VmError> {
+/// Ends whatever is left of a VM's processes and removes its directory, unless somebody has started a
+/// VM of that name meanwhile.
+pub(super) fn clear(lock: &RegistryLock<'_>, record: &VmRecord) -> Result<(), VmError> {
+    end_processes(record)?;
+    lock.remove(&record.name, |now| {
+        now.is_of_start(record) && now.status() == Status::Stopped
+    })
+}
+
+fn end_processes(record: &VmRecord) -> Result<(), VmError> {
     for process in record.processes() {
         if !process.end(TERM_LIMIT) {
             return Err(VmError::WouldNotEnd { pid: process.pid });
         }
     }
-    registry.remove(&record.name)
+    Ok(())
 }
 
 /// Asks the guest to power off; says whether QEMU has ended by that.
@@ -87,4 +96,27 @@ fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
         Err(_) => Duration::ZERO,
     };
     qemu.wait(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::registry::tests::record;
+
+    #[test]
+    fn vm_that_has_taken_the_name_meanwhile_is_left_alone() {
+        let state = tempfile::tempdir().unwrap();
+        let registry = Registry::at(state.path());
+        let lock = registry.lock(&Cancel::new().unwrap()).unwrap();
+        let mut stopped = record("a", 3);
+        stopped.starter.start_time += 1;
+        let new = record("a", 3);
+        lock.create(&new).unwrap();
+        clear(&lock, &stopped).unwrap();
+        clear(&lock, &new).unwrap();
+        assert!(registry.dir("a").exists());
+        registry.save(&stopped).unwrap();
+        clear(&lock, &stopped).unwrap();
+        assert!(!registry.dir("a").exists());
+    }
 }
