@@ -13,7 +13,7 @@ mod run;
 
 pub use error::ChannelError;
 pub use get::Fetched;
-pub use run::{Command, Outcome};
+pub use run::{ANSWER_MARGIN, Command, Outcome};
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;

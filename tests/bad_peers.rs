@@ -112,6 +112,24 @@ fn silent_peer_costs_the_deadline_and_no_more() {
 }
 
 #[test]
+fn silent_peer_costs_a_run_its_deadline_and_no_more() {
+    let mut command = Command::new(RunRequest {
+        command: b"x".to_vec(),
+        ..RunRequest::default()
+    });
+    command.deadline = Some(Duration::from_millis(200));
+    let begin = Instant::now();
+    let outcome = Peer::saying(b"")
+        .channel()
+        .run(&command, &mut io::sink(), &mut io::sink());
+    assert!(
+        matches!(outcome, Err(ChannelError::TimedOut)),
+        "{outcome:?}"
+    );
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn peer_that_never_stops_costs_the_deadline_and_no_more() {
     let endless: Act = Box::new(|mut stream| {
         let empty_frames = [2, 0, 0, 0, 0].repeat(1000);
