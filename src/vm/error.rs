@@ -190,7 +190,7 @@ impl fmt::Display for VmError {
             Self::Agent(error) => error.fmt(formatter),
             Self::WouldNotEnd { pid } => write!(
                 formatter,
-                "process {pid} did not end, though it was killed; the VM is kept in the list"
+                "process {pid} could not be ended; the VM is kept in the list"
             ),
             Self::Cancelled => formatter.write_str("interrupted"),
         }

@@ -8,10 +8,11 @@
 //! <state>/vms/.lock           held while names and CIDs are given out, and while a VM is removed
 //! <state>/vms/NAME/vm.json    the record
 //! <state>/vms/NAME/*.sock     sockets; *.log  what QEMU, device and guest said
+//! <state>/vms/NAME/*.process  what QEMU and device said of themselves before the record could
 //! ```
 
-use super::VmError;
 use super::record::{RECORD_FORMAT, Status, VmRecord};
+use super::{VmError, boot, detached};
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::places;
@@ -195,11 +196,14 @@ impl Registry {
             path: path.clone(),
             reason,
         };
-        let record: VmRecord =
+        let mut record: VmRecord =
             serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
         if record.format != RECORD_FORMAT || record.name != name {
             return Err(broken("its format or name is another".to_owned()));
         }
+        let traced = |name| detached::traced(&boot::log_path(&self.dir(&record.name), name));
+        record.qemu = traced("qemu").or(record.qemu);
+        record.device = traced("device").or(record.device);
         Ok(Some(record))
     }
 }
