@@ -11,6 +11,7 @@ use folder::Folder;
 use rustix::process::{Pid, Signal};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use wait::{is_running, soon};
@@ -131,18 +132,64 @@ fn killed_start_is_shown_as_running_or_stopped_and_cleared_by_stop() {
     let (code, sentence) = outcome(&mut folder.smolctl(&["vm", "stop", "a"]));
     assert_eq!(code, 1);
     assert!(sentence.contains("is still being started"), "{sentence}");
-    let record = folder.path("s/vms/a/vm.json");
-    assert!(soon(|| {
-        let json = fs::read(&record).unwrap_or_default();
-        let record: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
-        !record["qemu"].is_null()
-    }));
+    assert!(soon(|| !record(&folder)["qemu"].is_null()));
     child.kill().unwrap();
     child.wait().unwrap();
     let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(list[0]["status"], "running");
     assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+/// Starts a VM whose starter is killed on the way, once the record knows of QEMU.
+fn start_and_kill_the_starter(folder: &Folder) -> serde_json::Value {
+    let mut child = start(folder).stderr(Stdio::null()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    assert!(soon(|| !record(folder)["qemu"].is_null()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    record(folder)
+}
+
+fn record(folder: &Folder) -> serde_json::Value {
+    let json = fs::read(folder.path("s/vms/a/vm.json")).unwrap_or_default();
+    serde_json::from_slice(&json).unwrap_or_default()
+}
+
+#[test]
+fn start_killed_before_the_record_tells_of_processes_leaves_none_after_stop() {
+    let folder = folder_with(DEVICE, QEMU);
+    let mut record = start_and_kill_the_starter(&folder);
+    record["qemu"] = serde_json::Value::Null;
+    record["device"] = serde_json::Value::Null;
+    folder.write("s/vms/a/vm.json", record.to_string().as_bytes());
+    let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[0]["status"], "running");
+    assert_eq!(list[0]["pid"].to_string(), pid(&folder, "qemu.pid"));
+    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn interrupted_stop_keeps_the_vm() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    start_and_kill_the_starter(&folder);
+    let silent = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
+    let mut stop = folder.smolctl(&["vm", "stop", "a"]);
+    let child = stop.stderr(Stdio::null()).spawn().unwrap();
+    let asked = silent.accept().unwrap();
+    rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(is_running(&pid(&folder, "qemu.pid")));
+    assert!(is_running(&pid(&folder, "device.pid")));
+    drop((asked, silent));
+    assert_eq!(outcome(&mut stop).0, 0);
     assert_nothing_left(&folder);
 }
 

@@ -1,13 +1,15 @@
 //! Ending a VM: in order through its agent, else by signals.
 //!
 //! Owns the order: the guest syncs and powers off, QEMU ends by itself or by SIGTERM or SIGKILL, then
-//! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds.
+//! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds. Who
+//! gives up keeps the VM, whatever the guest does with what it was told: no signal is sent then.
 
 use super::VmError;
 use super::record::{Status, VmRecord};
 use super::registry::{Registry, RegistryLock};
 use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Command};
+use crate::deadline::Deadline;
 use crate::target::VmName;
 use smolvm_protocol::request::{RunRequest, Shell};
 use std::time::Duration;
@@ -18,6 +20,8 @@ const POWER_OFF: &[u8] = b"sync; poweroff -f";
 const AGENT_LIMIT: Duration = Duration::from_secs(3);
 /// How long QEMU may take to end once the guest was told.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
+/// How often is looked whether to give up meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a process may take to end by SIGTERM.
 const TERM_LIMIT: Duration = Duration::from_secs(3);
 
@@ -47,7 +51,7 @@ pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Endin
             });
         }
         Status::Stopped => Ending::AlreadyStopped,
-        Status::Running => match power_off(&record, cancel) {
+        Status::Running => match power_off(&record, cancel)? {
             true => Ending::PoweredOff,
             false => Ending::Killed,
         },
@@ -76,9 +80,9 @@ fn end_processes(record: &VmRecord) -> Result<(), VmError> {
 }
 
 /// Asks the guest to power off; says whether QEMU has ended by that.
-fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
+fn power_off(record: &VmRecord, cancel: &Cancel) -> Result<bool, VmError> {
     let (Some(address), Some(qemu)) = (record.address(), record.qemu) else {
-        return false;
+        return Ok(false);
     };
     let channel = Channel::with_cancel(address, cancel.clone());
     let command = Command {
@@ -93,9 +97,19 @@ fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
     let outcome = channel.run(&command, &mut std::io::sink(), &mut std::io::sink());
     let limit = match outcome {
         Ok(_) | Err(ChannelError::ClosedEarly | ChannelError::Transport(_)) => POWER_OFF_LIMIT,
+        Err(ChannelError::Cancelled) => return Err(VmError::Cancelled),
         Err(_) => Duration::ZERO,
     };
-    qemu.wait(limit)
+    let deadline = Deadline::after(limit);
+    while !qemu.wait(LOOK_INTERVAL) {
+        if cancel.is_cancelled() {
+            return Err(VmError::Cancelled);
+        }
+        if deadline.has_passed() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
