@@ -17,6 +17,7 @@ pub use run::{ANSWER_MARGIN, Command, Outcome};
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
+use crate::printable::printable;
 use crate::transport::{Absence, Address};
 use exchange::Exchange;
 use smolvm_protocol::request::Request;
@@ -33,7 +34,7 @@ const READY_PING_LIMIT: Duration = Duration::from_secs(5);
 /// An agent's answer to `ping`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pong {
-    /// Version of the agent's program.
+    /// Version of the agent's program, as far as it is [`printable`].
     pub agent_version: String,
     /// Version of the control protocol that it speaks.
     pub protocol: u32,
@@ -97,7 +98,7 @@ impl Channel {
         let answer = exchange.answer(deadline)?;
         match (answer.op.as_deref(), answer.agent_version, answer.proto) {
             (Some("pong"), Some(agent_version), Some(protocol)) => Ok(Pong {
-                agent_version,
+                agent_version: printable(&agent_version),
                 protocol,
             }),
             _ => Err(ChannelError::not_an_agent("its answer to ping is no pong")),

@@ -1,5 +1,6 @@
 //! Why an image cannot be made or used: one sentence each, with what to do.
 
+use crate::printable::printable;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -96,8 +97,9 @@ impl fmt::Display for ImageError {
             ),
             Self::Mismatch { path, reason } => write!(
                 formatter,
-                "{} is no usable image: {reason}; build it again with smolctl image build",
-                path.display()
+                "{} is no usable image: {}; build it again with smolctl image build",
+                path.display(),
+                printable(reason)
             ),
             Self::Cancelled => formatter.write_str("interrupted"),
         }
