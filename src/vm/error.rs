@@ -6,7 +6,7 @@ use crate::image::ImageError;
 use crate::places::NoPlace;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why a VM cannot be started, found or ended.
@@ -34,6 +34,11 @@ pub enum VmError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A path cannot be put down in a record.
+    NotUtf8 {
+        /// The image folder, or a socket in the state folder.
+        path: PathBuf,
     },
     /// A VM of that name lives.
     NameTaken {
@@ -132,6 +137,12 @@ impl fmt::Display for VmError {
                 "{} is broken ({reason}); remove its folder once the VM's processes are gone",
                 path.display()
             ),
+            Self::NotUtf8 { path } => write!(
+                formatter,
+                "{} is not UTF-8, which a VM's record has to be; move the image, or set \
+                 SMOLVM_STATE_DIR to another folder",
+                path.display()
+            ),
             Self::NameTaken { name } => write!(
                 formatter,
                 "a VM named {name} runs already; choose another --name, or end it with smolctl vm \
@@ -145,7 +156,7 @@ impl fmt::Display for VmError {
                 formatter,
                 "the VM {name} has stopped; start it anew with smolctl vm start --name \
                  {name} --image {}",
-                image.display()
+                shell_word(image)
             ),
             Self::StillStarting { name, pid } => write!(
                 formatter,
@@ -208,6 +219,16 @@ impl std::error::Error for VmError {
     }
 }
 
+/// A path as one word of a shell's command line.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 impl From<NoPlace> for VmError {
     fn from(error: NoPlace) -> Self {
         Self::NoPlace(error)
@@ -219,6 +240,22 @@ impl From<ImageError> for VmError {
         match error {
             ImageError::Cancelled => Self::Cancelled,
             error => Self::Image(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_quoted_for_a_shell_where_it_has_to_be() {
+        for (path, word) in [
+            ("/images/x86_64-6.12", "/images/x86_64-6.12"),
+            ("/my images/a", "'/my images/a'"),
+            ("/it's/$a", r"'/it'\''s/$a'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), word);
         }
     }
 }

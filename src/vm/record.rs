@@ -97,6 +97,15 @@ impl VmRecord {
         processes.filter(|_| self.is_of_this_boot())
     }
 
+    /// Every path in the record.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let socket = match &self.vsock {
+            VsockPath::Cid => None,
+            VsockPath::Socket(path) => Some(path),
+        };
+        std::iter::once(&self.image).chain(socket)
+    }
+
     /// Where the VM's agent is reached.
     #[must_use]
     pub fn address(&self) -> Option<Address> {

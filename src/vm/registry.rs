@@ -298,7 +298,12 @@ impl RegistryLock<'_> {
 
 fn write_record(dir: &Path, record: &VmRecord) -> Result<(), VmError> {
     let path = dir.join(RECORD_NAME);
-    let json = serde_json::to_vec_pretty(record).expect("strings and numbers are always JSON");
+    if let Some(path) = record.paths().find(|path| path.to_str().is_none()) {
+        let path = path.clone();
+        return Err(VmError::NotUtf8 { path });
+    }
+    let json = serde_json::to_vec_pretty(record)
+        .expect("strings, numbers and paths in UTF-8 are always JSON");
     let write = || {
         let mut file = tempfile::Builder::new()
             .prefix(PASSING_PREFIX)
