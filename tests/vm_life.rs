@@ -4,12 +4,19 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/ignored.rs"]
+mod ignored;
 #[path = "support/wait.rs"]
 mod wait;
 
 use folder::Folder;
+use ignored::{is_ignored, mask};
 use rustix::process::{Pid, Signal};
+use smolvm_protocol::frame::{FrameType, encode_frame};
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -110,7 +117,10 @@ fn agent_that_never_answers_costs_the_time_limit() {
 
 #[test]
 fn interrupted_start_leaves_nothing() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)] {
+        if is_ignored(signal) {
+            continue;
+        }
         let folder = folder_with(DEVICE, QEMU);
         let child = start(&folder).stderr(Stdio::null()).spawn().unwrap();
         assert!(soon(|| folder.path("qemu.pid").exists()));
@@ -119,6 +129,85 @@ fn interrupted_start_leaves_nothing() {
         assert_eq!(output.status.code(), Some(code));
         assert_nothing_left(&folder);
     }
+}
+
+#[test]
+fn signal_that_was_ignored_before_stays_ignored() {
+    let folder = folder_with(DEVICE, QEMU);
+    let start = start(&folder);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    shell.arg(start.get_program()).args(start.get_args());
+    shell.current_dir(folder.path(""));
+    for (variable, value) in start.get_envs() {
+        shell.env(variable, value.unwrap());
+    }
+    let child = shell.stderr(Stdio::null()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    let pid = child.id().to_string();
+    assert_eq!(mask(&pid, "SigIgn:") & 1, 1);
+    assert_eq!(mask(&pid, "SigCgt:") & 1, 0);
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    assert_nothing_left(&folder);
+}
+
+/// Stands in for a guest: says on the console that the agent was started, and is asked for its version.
+fn answer_ping(folder: &Folder) {
+    folder.write("s/vms/a/console.log", b"smolvm: agent started\n");
+    let device = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
+    let mut guest = BufReader::new(device.accept().unwrap().0);
+    let mut line = String::new();
+    guest.read_line(&mut line).unwrap();
+    assert_eq!(line, "CONNECT 1024\n");
+    guest.get_mut().write_all(b"OK 1\n").unwrap();
+    let pong = br#"{"ok": true, "op": "pong", "agent_version": "test-9", "proto": 1}"#;
+    let frame = encode_frame(FrameType::JSON, pong);
+    guest.get_mut().write_all(&frame).unwrap();
+}
+
+#[test]
+fn start_whose_result_cannot_be_written_stops_the_vm_again() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut start = start(&folder);
+    let child = start.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    answer_ping(&folder);
+    let output = child.wait_with_output().unwrap();
+    let sentence = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{sentence}");
+    assert!(sentence.contains("a is stopped again"), "{sentence}");
+    assert!(
+        sentence.contains("cannot write standard output"),
+        "{sentence}"
+    );
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn path_that_is_not_utf8_is_told_and_leaves_nothing() {
+    let folder = folder_with(DEVICE, QEMU);
+    let image = folder.path("").join(OsStr::from_bytes(b"i\xff"));
+    fs::rename(folder.path("image"), &image).unwrap();
+    let mut start = folder.smolctl(&["vm", "start", "--tcg", "--name", "a"]);
+    let (code, sentence) = outcome(start.arg("--image").arg(&image));
+    assert_eq!(code, 1, "{sentence}");
+    assert!(sentence.contains("is not UTF-8"), "{sentence}");
+    assert_nothing_left(&folder);
+    if has_vhost_vsock() {
+        return;
+    }
+    fs::rename(&image, folder.path("image")).unwrap();
+    let state = folder.path("").join(OsStr::from_bytes(b"s\xff"));
+    let mut start = folder.smolctl(&["vm", "start", "--tcg", "--name", "a", "--image", "image"]);
+    let (code, sentence) = outcome(start.env("SMOLVM_STATE_DIR", &state));
+    assert_eq!(code, 1, "{sentence}");
+    assert!(sentence.contains("is not UTF-8"), "{sentence}");
 }
 
 #[test]
@@ -183,9 +272,9 @@ fn interrupted_stop_keeps_the_vm() {
     let mut stop = folder.smolctl(&["vm", "stop", "a"]);
     let child = stop.stderr(Stdio::null()).spawn().unwrap();
     let asked = silent.accept().unwrap();
-    rustix::process::kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(output.status.code(), Some(143));
     assert!(is_running(&pid(&folder, "qemu.pid")));
     assert!(is_running(&pid(&folder, "device.pid")));
     drop((asked, silent));
