@@ -6,7 +6,8 @@ mod folder;
 
 use folder::{Folder, elf, kernel};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 /// Runs a command; its exit code and what it said on standard error.
@@ -81,6 +82,42 @@ fn older_image_is_replaced_and_nothing_else_is() {
         assert!(sentence.contains("is no image of ours"), "{sentence}");
     }
     assert_eq!(folder.names("other"), ["precious"]);
+}
+
+#[test]
+fn older_image_with_something_else_in_it_is_left_alone() {
+    for stranger in ["notes", "s/deep"] {
+        let folder = Folder::new();
+        folder.write_image_inputs();
+        assert_eq!(outcome(&mut folder.image_build(&folder.path("o/out"))).0, 0);
+        folder.write(&format!("o/out/{stranger}"), b"x");
+        let before = folder.names("o/out");
+        let (code, sentence) = outcome(&mut folder.image_build(&folder.path("o/out")));
+        assert_eq!(code, 1);
+        assert!(sentence.contains("beside an older image"), "{sentence}");
+        assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+        assert_eq!(folder.names("o/out"), before);
+        assert_eq!(folder.names("o"), ["out"]);
+    }
+}
+
+#[test]
+fn pipes_and_devices_are_refused_as_inputs_and_never_waited_for() {
+    for input in ["kernel", "busybox", "agent"] {
+        let folder = Folder::new();
+        folder.write_image_inputs();
+        let fifo = folder.path("fifo");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, 0o600.into(), 0).unwrap();
+        for bad in [fifo.as_path(), Path::new("/dev/zero")] {
+            fs::remove_file(folder.path(input)).unwrap();
+            symlink(bad, folder.path(input)).unwrap();
+            let (code, sentence) = outcome(&mut folder.image_build(&folder.path("o/out")));
+            assert_eq!(code, 1);
+            assert!(sentence.contains("it is no regular file"), "{sentence}");
+            assert!(folder.names("o").is_empty());
+        }
+    }
 }
 
 #[test]
