@@ -10,6 +10,7 @@ mod exchange;
 mod get;
 mod put;
 mod run;
+mod sink;
 
 pub use error::ChannelError;
 pub use get::Fetched;

@@ -15,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use wait::{is_running, soon};
 
@@ -277,4 +278,99 @@ fn files_that_are_not_there_are_told_on_either_side() {
     assert_eq!(output.status.code(), Some(125));
     assert!(output.stdout.is_empty());
     assert!(stderr_of(&output).contains("refused by the agent"));
+}
+
+/// A pipe with a name, in a folder of its own.
+fn fifo() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+    (folder, path)
+}
+
+/// Sends SIGINT once the signal is listened for: a second one would otherwise be needed.
+fn interrupt_soon(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    assert!(soon(|| {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:\t"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        caught.is_some_and(|mask| mask & 1 << 1 != 0)
+    }));
+    send(Signal::INT, child);
+}
+
+#[test]
+fn signal_is_heard_while_nobody_is_at_the_other_end_of_a_pipe() {
+    let agent = Agent::start();
+    fs::write(agent.folder().join("f"), vec![7; 1_000_000]).unwrap();
+    let (_folder, path) = fifo();
+    let path = path.to_str().unwrap();
+    for (verb, arguments) in [("put", [path, "x"]), ("get", ["f", path])] {
+        let mut child = smolctl(&agent, verb, &arguments).spawn().unwrap();
+        interrupt_soon(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{verb}");
+    }
+    assert!(!agent.folder().join("x").exists());
+}
+
+#[test]
+fn signal_is_heard_while_the_reader_of_a_pipe_pauses() {
+    let agent = Agent::start();
+    fs::write(agent.folder().join("f"), vec![7; 1_000_000]).unwrap();
+    let (_folder, path) = fifo();
+    let mut child = smolctl(&agent, "get", &["f", path.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    let mut reader = fs::File::open(&path).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    send(Signal::INT, &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn files_go_through_pipes_whole() {
+    let agent = Agent::start();
+    let content = vec![7; 1_000_000];
+    let (_folder, path) = fifo();
+    let name = path.to_str().unwrap();
+    let mut child = smolctl(&agent, "put", &[name, "f"]).spawn().unwrap();
+    fs::write(&path, &content).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(fs::read(agent.folder().join("f")).unwrap() == content);
+    let mut child = smolctl(&agent, "get", &["f", name]).spawn().unwrap();
+    assert!(fs::read(&path).unwrap() == content);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn pipe_that_nobody_reads_costs_the_time_limit_and_one_sentence() {
+    let agent = Agent::start();
+    let (_folder, path) = fifo();
+    let arguments = ["--timeout", "0.2", "f", path.to_str().unwrap()];
+    let output = smolctl(&agent, "get", &arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output).contains("nobody reads from the pipe"));
+}
+
+#[test]
+fn files_that_do_not_know_their_size_arrive_whole() {
+    let agent = Agent::start();
+    for name in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let Ok(content) = fs::read(name) else {
+            continue;
+        };
+        let put = smolctl(&agent, "put", &[name, "x"]).status();
+        assert!(put.unwrap().success(), "{name}");
+        assert_eq!(fs::read(agent.folder().join("x")).unwrap(), content);
+    }
+    let (folder, _path) = fifo();
+    let empty = folder.path().join("empty");
+    fs::write(&empty, b"").unwrap();
+    let put = smolctl(&agent, "put", &[empty.to_str().unwrap(), "x"]).status();
+    assert!(put.unwrap().success());
+    assert_eq!(fs::read(agent.folder().join("x")).unwrap(), b"");
 }
