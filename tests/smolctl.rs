@@ -374,3 +374,30 @@ fn files_that_do_not_know_their_size_arrive_whole() {
     assert!(put.unwrap().success());
     assert_eq!(fs::read(agent.folder().join("x")).unwrap(), b"");
 }
+
+#[test]
+fn relative_folder_of_our_own_is_a_wrong_call() {
+    for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_STATE_DIR"] {
+        for arguments in [&["vm", "list"][..], &["ping", "name"], &["vm", "start"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+                .args(arguments)
+                .env(variable, "some/where")
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            let sentence =
+                format!("smolctl: {variable} is no absolute path: set it to one, or unset it\n");
+            assert_eq!(stderr_of(&output), sentence);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+        .args(["vm", "list"])
+        .env("SMOLVM_CACHE_DIR", "")
+        .env("SMOLVM_STATE_DIR", "")
+        .env("XDG_STATE_HOME", "some/where")
+        .env("HOME", folder.path())
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+}
