@@ -186,6 +186,19 @@ fn bad_input_costs_one_sentence_and_leaves_nothing() {
 }
 
 #[test]
+fn image_of_another_layout_is_no_minimal_one() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    let layout = "dir /m 0755\nmodules /m /m/list\ninput /init 0755 agent\n";
+    let layout = folder.write("minimal/layout", layout.as_bytes());
+    let mut built = folder.image_build(&folder.path("out"));
+    assert_eq!(outcome(built.arg("--layout").arg(layout)).0, 0);
+    let json = fs::read(folder.path("out/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(manifest["variant"], "custom");
+}
+
+#[test]
 fn kernel_without_vsock_is_refused() {
     let folder = Folder::new();
     folder.write_image_inputs();

@@ -66,7 +66,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     goes_on()?;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
-        variant: "minimal".to_owned(),
+        variant: layout.variant().to_owned(),
         arch: inputs.arch,
         agent_version,
         protocol: PROTOCOL_VERSION,

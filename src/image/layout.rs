@@ -103,6 +103,11 @@ pub struct Layout {
     folder: Option<PathBuf>,
 }
 
+/// The variant of images from the built-in layout.
+const MINIMAL_VARIANT: &str = "minimal";
+/// The variant of images from any other: where its file lies is no part of the image.
+const OTHER_VARIANT: &str = "custom";
+
 impl Layout {
     /// The layout of the minimal image, built into this program.
     ///
@@ -125,6 +130,15 @@ impl Layout {
             })?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         Self::parse(&text, Some(folder.to_owned()))
+    }
+
+    /// The variant of the images that this layout makes, as their manifests name it.
+    #[must_use]
+    pub fn variant(&self) -> &'static str {
+        match self.folder {
+            Some(_) => OTHER_VARIANT,
+            None => MINIMAL_VARIANT,
+        }
     }
 
     /// The content of the file `source`, which stands beside the layout.

@@ -54,13 +54,14 @@ impl FileSum {
 pub struct Manifest {
     /// [`MANIFEST_FORMAT`].
     pub format: u32,
-    /// The image's variant.
+    /// The image's variant: `minimal` from the built-in layout, `custom` from any other.
     pub variant: String,
     /// The guest's architecture.
     pub arch: Arch,
     /// Version of the guest agent's program.
     pub agent_version: String,
-    /// Version of the control protocol that the agent speaks.
+    /// Version of the control protocol that the builder speaks, and expects of the agent, whose file
+    /// does not tell its own; `ping` does.
     pub protocol: u32,
     /// Name of the kernel's file.
     pub kernel: String,
