@@ -19,6 +19,7 @@ pub mod root;
 
 mod error;
 mod regular;
+mod staging;
 
 pub use build::{Inputs, build};
 pub use error::ImageError;

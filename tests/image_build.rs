@@ -199,6 +199,15 @@ fn image_of_another_layout_is_no_minimal_one() {
 }
 
 #[test]
+fn next_build_removes_what_a_killed_one_left() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    folder.write("o/.smolvm-image-aB3dE6/vmlinuz", b"half");
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("o/out"))).0, 0);
+    assert_eq!(folder.names("o"), ["out"]);
+}
+
+#[test]
 fn kernel_without_vsock_is_refused() {
     let folder = Folder::new();
     folder.write_image_inputs();

@@ -1,27 +1,28 @@
 //! An image folder appears whole, or not at all.
 //!
-//! Owns the temporary folder beside the target and the rename into place. Refuses to touch a folder
+//! Owns the writing beside the target and the rename into place. Refuses to touch a folder
 //! that is no image of ours. Dropped before [`StagedFolder::commit`], it leaves nothing behind.
 
 use super::ImageError;
 use super::manifest::{MANIFEST_NAME, Manifest};
+use super::staging::{Staging, sweep};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// A folder that is being written beside its target.
 #[derive(Debug)]
 pub struct StagedFolder {
     target: PathBuf,
-    staging: TempDir,
+    staging: Staging,
 }
 
 impl StagedFolder {
-    /// Begins a folder that will stand at `target`; the folder above it is made where it is missing.
+    /// Begins a folder that will stand at `target`; the folder above it is made where it is missing,
+    /// and freed of what killed builders left in it.
     ///
     /// # Errors
     /// [`ImageError::NotAnImage`] and [`ImageError::HoldsMore`] where something else stands there,
@@ -33,10 +34,8 @@ impl StagedFolder {
         };
         check_replaceable(&target)?;
         fs::create_dir_all(parent).map_err(write_error(parent))?;
-        let staging = tempfile::Builder::new()
-            .prefix(".smolvm-image-")
-            .tempdir_in(parent)
-            .map_err(write_error(parent))?;
+        sweep(parent);
+        let staging = Staging::new_in(parent).map_err(write_error(parent))?;
         Ok(Self { target, staging })
     }
 
@@ -91,10 +90,7 @@ impl StagedFolder {
     /// For file systems that cannot swap: for a moment nothing stands at the target.
     fn replace_in_two_steps(self) -> Result<(), ImageError> {
         let parent = self.target.parent().unwrap_or(Path::new("/"));
-        let aside = tempfile::Builder::new()
-            .prefix(".smolvm-image-")
-            .tempdir_in(parent)
-            .map_err(write_error(parent))?;
+        let aside = Staging::new_in(parent).map_err(write_error(parent))?;
         let old = aside.path().join("old");
         fs::rename(&self.target, &old)
             .and_then(|()| fs::rename(self.staging.path(), &self.target))
