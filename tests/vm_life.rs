@@ -153,10 +153,16 @@ fn signal_that_was_ignored_before_stays_ignored() {
     assert_nothing_left(&folder);
 }
 
-/// Stands in for a guest: says on the console that the agent was started, and is asked for its version.
-fn answer_ping(folder: &Folder) {
-    folder.write("s/vms/a/console.log", b"smolvm: agent started\n");
+/// Stands in for a guest: says `words` on the console, and is asked for its version `pings` times.
+fn answer_pings(folder: &Folder, words: &str, pings: usize) {
+    folder.write("s/vms/a/console.log", words.as_bytes());
     let device = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
+    for _ in 0..pings {
+        answer_ping(&device);
+    }
+}
+
+fn answer_ping(device: &UnixListener) {
     let mut guest = BufReader::new(device.accept().unwrap().0);
     let mut line = String::new();
     guest.read_line(&mut line).unwrap();
@@ -177,13 +183,55 @@ fn start_whose_result_cannot_be_written_stops_the_vm_again() {
     let mut start = start(&folder);
     let child = start.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
     assert!(soon(|| folder.path("qemu.pid").exists()));
-    answer_ping(&folder);
+    answer_pings(&folder, "smolvm: agent started\n", 1);
     let output = child.wait_with_output().unwrap();
     let sentence = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{sentence}");
     assert!(sentence.contains("a is stopped again"), "{sentence}");
     assert!(
         sentence.contains("cannot write standard output"),
+        "{sentence}"
+    );
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn guest_that_never_says_that_its_agent_was_started_is_asked_all_the_same() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    let child = start(&folder).stdout(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    answer_pings(&folder, "another init\n", 2);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"a\n");
+    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn cid_that_another_vm_of_this_host_has_is_passed_over() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let device = format!("echo \"$2\" >>cids\n{DEVICE}");
+    let taken = "vhost-vsock: unable to set guest cid: Address already in use";
+    let qemu = format!("[ -e tried ] || {{ : >tried; echo '{taken}' >&2; exit 1; }}\n{QEMU}");
+    let folder = folder_with(&device, &qemu);
+    let (code, sentence) = outcome(start(&folder).args(["--timeout", "3"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("did not answer"), "{sentence}");
+    let cids = fs::read_to_string(folder.path("cids")).unwrap();
+    let cids: Vec<&str> = cids.lines().map(|line| &line[..11]).collect();
+    assert_eq!(cids, ["guest-cid=3", "guest-cid=4"]);
+    assert_nothing_left(&folder);
+    let folder = folder_with(DEVICE, &format!("echo '{taken}' >&2; exit 1"));
+    let (code, sentence) = outcome(&mut start(&folder));
+    assert_eq!(code, 1);
+    assert!(
+        sentence.contains("every CID that was tried, 18 the last"),
         "{sentence}"
     );
     assert_nothing_left(&folder);

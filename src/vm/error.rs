@@ -66,6 +66,11 @@ pub enum VmError {
     },
     /// Every CID is taken.
     NoCidLeft,
+    /// Somebody else on this host has the CID; others were tried.
+    CidTaken {
+        /// The CID.
+        cid: u32,
+    },
     /// A Unix socket's path has at most 107 bytes.
     SocketPathTooLong {
         /// The path that would be needed.
@@ -163,6 +168,10 @@ impl fmt::Display for VmError {
                 "the VM {name} is still being started by process {pid}; wait, or interrupt that one"
             ),
             Self::NoCidLeft => formatter.write_str("every CID is taken; stop a VM first"),
+            Self::CidTaken { cid } => write!(
+                formatter,
+                "other VMs on this host have every CID that was tried, {cid} the last; stop one first"
+            ),
             Self::SocketPathTooLong { path } => write!(
                 formatter,
                 "the socket {} has a longer path than the 107 bytes allowed; set SMOLVM_STATE_DIR \

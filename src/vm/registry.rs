@@ -226,9 +226,17 @@ impl RegistryLock<'_> {
     /// # Errors
     /// [`VmError::State`], [`VmError::NoCidLeft`].
     pub fn free_cid(&self) -> Result<GuestCid, VmError> {
+        self.free_cid_from(GuestCid::FIRST)
+    }
+
+    /// The same from `first` on.
+    ///
+    /// # Errors
+    /// As [`Self::free_cid`].
+    pub fn free_cid_from(&self, first: GuestCid) -> Result<GuestCid, VmError> {
         let records = self.registry.list()?;
         let taken: BTreeSet<u32> = records.iter().flatten().map(|record| record.cid).collect();
-        (GuestCid::FIRST.number()..)
+        (first.number()..)
             .find(|cid| !taken.contains(cid))
             .and_then(GuestCid::new)
             .ok_or(VmError::NoCidLeft)
@@ -363,6 +371,8 @@ pub(super) mod tests {
         lock.create(&record("other", 5)).unwrap();
         assert_eq!(lock.free_name().unwrap(), "vm2");
         assert_eq!(lock.free_cid().unwrap().number(), 4);
+        let first = GuestCid::new(5).unwrap();
+        assert_eq!(lock.free_cid_from(first).unwrap().number(), 6);
         assert!(matches!(
             lock.create(&record("vm1", 4)),
             Err(VmError::NameTaken { .. })
