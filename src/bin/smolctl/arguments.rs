@@ -169,6 +169,9 @@ pub(crate) struct VmArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum VmVerb {
     /// Boot an image and wait until its agent answers; prints the VM's name
+    ///
+    /// What the guest says on its console goes to console.log in the VM's state folder. It has no bound,
+    /// so a guest that is not trusted wants a quota on the file system of SMOLVM_STATE_DIR.
     Start(VmStartArguments),
     /// Show the VMs of this user
     List(VmListArguments),
