@@ -289,7 +289,7 @@ fn fifo() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Sends SIGINT once the signal is listened for: a second one would otherwise be needed.
+/// Sends SIGTERM, which no shell has what it starts ignore, once it is listened for.
 fn interrupt_soon(child: &Child) {
     let status = format!("/proc/{}/status", child.id());
     assert!(soon(|| {
@@ -298,9 +298,9 @@ fn interrupt_soon(child: &Child) {
             .lines()
             .find_map(|line| line.strip_prefix("SigCgt:\t"));
         let caught = caught.and_then(|mask| u64::from_str_radix(mask, 16).ok());
-        caught.is_some_and(|mask| mask & 1 << 1 != 0)
+        caught.is_some_and(|mask| mask & (1 << (Signal::TERM.as_raw() - 1)) != 0)
     }));
-    send(Signal::INT, child);
+    send(Signal::TERM, child);
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn signal_is_heard_while_nobody_is_at_the_other_end_of_a_pipe() {
     for (verb, arguments) in [("put", [path, "x"]), ("get", ["f", path])] {
         let mut child = smolctl(&agent, verb, &arguments).spawn().unwrap();
         interrupt_soon(&child);
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{verb}");
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{verb}");
     }
     assert!(!agent.folder().join("x").exists());
 }
@@ -327,8 +327,8 @@ fn signal_is_heard_while_the_reader_of_a_pipe_pauses() {
         .unwrap();
     let mut reader = fs::File::open(&path).unwrap();
     reader.read_exact(&mut [0]).unwrap();
-    send(Signal::INT, &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    send(Signal::TERM, &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 LOGS=$PROJECT/target/test-logs
 mkdir -p "$LOGS"
+# No step takes half of this; one that hangs must not take all the time there is.
+STEP_SECONDS=900
 PASSED=0 FAILED=0 SKIPPED=0
 # A step that ends by itself on Ctrl-C must not make way for the next one.
 trap 'exit 130' INT
@@ -14,7 +16,8 @@ step() {
     local name=$1 log=$LOGS/$1.log started=$SECONDS status=0 counts passed failed skipped closing_lines
     shift
     say "── $name: $*"
-    "$@" >"$log" 2>&1 </dev/null || status=$?
+    timeout --kill-after=30 "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null || status=$?
+    [ "$status" != 124 ] || echo "ended after $STEP_SECONDS s without a result" >>"$log"
     counts=$(counts_of "$log")
     read -r passed failed skipped closing_lines <<<"$counts"
     if [ "$closing_lines" = 0 ]; then
