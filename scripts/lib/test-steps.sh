@@ -43,7 +43,7 @@ counts_of() {
         # cargo test: test result: ok. 33 passed; 0 failed; 0 ignored; …
         /^test result: / { lines++; passed += $4; failed += $6; skipped += $8; next }
         # pytest: ==== 2 failed, 81 passed, 3 skipped in 4.20s ====, or the same without a frame (-q)
-        / in [0-9.]+s( \([0-9:]+\))?( =+)?$/ {
+        /(passed|failed|skipped|errors?|deselected|no tests ran).* in [0-9.]+s( \([0-9:]+\))?( =+)?$/ {
             lines++
             gsub(/=|,/, "")
             for (i = 1; i < NF; i++) {
