@@ -85,7 +85,7 @@ arguments_for() {
         if [ "$1" != "$(uname -m)" ]; then
             [ "$1" = aarch64 ] || die 2 "$1 on $(uname -m) is not provided for; there is an emulator for aarch64 alone"
             emulator=$("$PROJECT/scripts/fetch-qemu-user.sh" | tail -n 1)
-            arguments+=(--runner "$emulator")
+            arguments+=(--runner "$(printf %q "$emulator")")
         fi
         ;;
     esac

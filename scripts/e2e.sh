@@ -17,7 +17,7 @@ USAGE
 main() {
     case ${1-} in -h | --help) usage; return ;; esac
     [ $# -ge 2 ] || die 2 "an architecture and a kernel are needed, such as 'x86_64 6.12'; see --help"
-    local arch=$1 kernel=$2 std idle growth pss target qemu status=0
+    local arch=$1 kernel=$2 idle growth pss target qemu status=0
     shift 2
     case $arch in x86_64 | aarch64) ;; *) die 2 "unknown architecture '$arch'; it is x86_64 or aarch64" ;; esac
     case $kernel in 6.1 | 6.12) ;; *) die 2 "unknown kernel '$kernel'; it is 6.1 or 6.12" ;; esac
@@ -34,9 +34,8 @@ main() {
     read -r qemu target < <("$SMOLCTL" vm list --json | python3 -c '
 import json, sys
 print(*next((vm["pid"], vm["target"]) for vm in json.load(sys.stdin) if vm["name"] == sys.argv[1]))' "$VM")
-    std=$(cat "$PROJECT/target/guest-agent/$STD_KIND-$arch/$arch-unknown-linux-musl/release/smolvm-guest-agent.std")
-    read -r idle growth pss < <("$PROJECT/scripts/check-promises" --limits "$arch" "$std" idle_kib growth_kib pss_kib)
-    say "cases on $arch, kernel $kernel, $target, std $std"
+    read -r idle growth pss < <("$PROJECT/scripts/check-promises" --limits "$arch" "$GUEST_STD" idle_kib growth_kib pss_kib)
+    say "cases on $arch, kernel $kernel, $target, std $GUEST_STD"
     "$HARNESS" drive "$target" --guest-program "$GUEST_PROGRAM" --max-idle-kib "$idle" --max-growth-kib "$growth" \
         --max-pss-kib "$pss" "$@" || status=$?
     case $target in
@@ -48,16 +47,21 @@ print(*next((vm["pid"], vm["target"]) for vm in json.load(sys.stdin) if vm["name
         say "the guest's console:"
         tail -n 30 "$(dirname "${target#uds:}")/console.log" >&2 || true
     fi
+    if ! "$SMOLCTL" vm stop "$VM" >&2; then
+        say "the VM did not stop"
+        status=1
+    fi
+    STARTED=
     return "$status"
 }
 
-# build_harness ARCH: sets HARNESS, which this machine runs, and GUEST_PROGRAM, the same for the guest.
+# build_harness ARCH: sets HARNESS, which this machine runs, and GUEST_PROGRAM, the same for the guest, with GUEST_STD.
 build_harness() {
     local machine
     machine=$(uname -m)
     prepare_static_build "$1"
     build_static smolvm-e2e "$1"
-    GUEST_PROGRAM=$BINARY
+    GUEST_PROGRAM=$BINARY GUEST_STD=$STD_KIND
     if [ "$1" != "$machine" ]; then
         prepare_static_build "$machine"
         build_static smolvm-e2e "$machine"

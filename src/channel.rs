@@ -10,14 +10,16 @@ mod exchange;
 mod get;
 mod put;
 mod run;
+mod sink;
 
 pub use error::ChannelError;
 pub use get::Fetched;
-pub use run::{Command, Outcome};
+pub use run::{ANSWER_MARGIN, Command, Outcome};
 pub use smolvm_protocol::request::ShutdownMode;
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
+use crate::printable::printable;
 use crate::transport::{Absence, Address};
 use exchange::Exchange;
 use smolvm_protocol::answer::Answer;
@@ -40,7 +42,7 @@ const READY_PING_LIMIT: Duration = Duration::from_secs(5);
 /// An agent's answer to `ping`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pong {
-    /// Version of the agent's program.
+    /// Version of the agent's program, as far as it is [`printable`].
     pub agent_version: String,
     /// Version of the control protocol that it speaks.
     pub protocol: u32,
@@ -142,7 +144,7 @@ impl Channel {
         let answer = exchange.answer(deadline)?;
         match (answer.op.as_deref(), answer.agent_version, answer.proto) {
             (Some("pong"), Some(agent_version), Some(protocol)) => Ok(Pong {
-                agent_version,
+                agent_version: printable(&agent_version),
                 protocol,
                 features: answer.features,
             }),

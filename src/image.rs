@@ -3,6 +3,7 @@
 //! Owns the way from inputs to that folder: [`layout`] says what the root holds, [`elf`], [`kernel`]
 //! and [`modules`] look at the inputs, [`root`] makes the list of entries, [`archive`] writes it,
 //! [`manifest`] describes the result, [`folder`] puts it in place, [`mod@build`] ties them together.
+//! Every file is read by [`regular`], so that none is endless.
 //! Refuses the clock, the user, the umask and the folder it runs in: an image is a pure function of
 //! its inputs' bytes.
 
@@ -17,6 +18,8 @@ pub mod modules;
 pub mod root;
 
 mod error;
+mod regular;
+mod staging;
 
 pub use build::{Inputs, build};
 pub use error::ImageError;

@@ -11,6 +11,7 @@ pub mod channel;
 pub mod deadline;
 pub mod image;
 pub mod places;
+pub mod printable;
 pub mod target;
 pub mod transport;
 pub mod vm;

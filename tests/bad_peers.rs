@@ -112,6 +112,24 @@ fn silent_peer_costs_the_deadline_and_no_more() {
 }
 
 #[test]
+fn silent_peer_costs_a_run_its_deadline_and_no_more() {
+    let mut command = Command::new(RunRequest {
+        command: b"x".to_vec(),
+        ..RunRequest::default()
+    });
+    command.deadline = Some(Duration::from_millis(200));
+    let begin = Instant::now();
+    let outcome = Peer::saying(b"")
+        .channel()
+        .run(&command, &mut io::sink(), &mut io::sink());
+    assert!(
+        matches!(outcome, Err(ChannelError::TimedOut)),
+        "{outcome:?}"
+    );
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn peer_that_never_stops_costs_the_deadline_and_no_more() {
     let endless: Act = Box::new(|mut stream| {
         let empty_frames = [2, 0, 0, 0, 0].repeat(1000);
@@ -289,4 +307,49 @@ fn download_cut_short_leaves_no_file() {
     );
     assert!(outcome.is_err());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// A refusal that would clear the screen, set the title, and fill a disk.
+fn hostile_refusal() -> Vec<u8> {
+    let mut json =
+        br#"{"ok": false, "error": "\u001b[2J\u001b]0;owned\u0007\nsmolctl: all is well"#.to_vec();
+    json.resize(1024 * 1024, b'x');
+    json.extend(b"\"}");
+    encode_frame(FrameType::JSON, &json)
+}
+
+#[test]
+fn hostile_words_of_a_peer_become_one_short_plain_sentence() {
+    let refuse: Act = Box::new(|mut stream| {
+        let _ = stream.write_all(&hostile_refusal());
+        drain(stream);
+    });
+    let peer = Peer::new(vec![refuse]);
+    let mut target = std::ffi::OsString::from("unix:");
+    target.push(&peer.path);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_smolctl"))
+        .arg("ping")
+        .arg(target)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    let line = sentence.strip_suffix('\n').unwrap();
+    assert!(!line.chars().any(char::is_control), "{line:?}");
+    assert!(line.contains("[2J]0;owned smolctl: all is well"), "{line}");
+    assert!(line.len() < 1500);
+}
+
+#[test]
+fn hostile_version_is_cut_and_made_plain() {
+    let pong: Act = Box::new(|mut stream| {
+        let version = "\\u001b[2J".repeat(10_000);
+        let json =
+            format!(r#"{{"ok": true, "op": "pong", "agent_version": "{version}", "proto": 1}}"#);
+        let _ = stream.write_all(&encode_frame(FrameType::JSON, json.as_bytes()));
+        drain(stream);
+    });
+    let version = Peer::new(vec![pong]).channel().ping(LIMIT).unwrap();
+    let version = version.agent_version;
+    assert!(version.starts_with("[2J[2J") && version.len() < 1100);
 }

@@ -6,7 +6,8 @@ mod folder;
 
 use folder::{Folder, elf, kernel};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
 /// Runs a command; its exit code and what it said on standard error.
@@ -84,6 +85,42 @@ fn older_image_is_replaced_and_nothing_else_is() {
 }
 
 #[test]
+fn older_image_with_something_else_in_it_is_left_alone() {
+    for stranger in ["notes", "s/deep"] {
+        let folder = Folder::new();
+        folder.write_image_inputs();
+        assert_eq!(outcome(&mut folder.image_build(&folder.path("o/out"))).0, 0);
+        folder.write(&format!("o/out/{stranger}"), b"x");
+        let before = folder.names("o/out");
+        let (code, sentence) = outcome(&mut folder.image_build(&folder.path("o/out")));
+        assert_eq!(code, 1);
+        assert!(sentence.contains("beside an older image"), "{sentence}");
+        assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+        assert_eq!(folder.names("o/out"), before);
+        assert_eq!(folder.names("o"), ["out"]);
+    }
+}
+
+#[test]
+fn pipes_and_devices_are_refused_as_inputs_and_never_waited_for() {
+    for input in ["kernel", "busybox", "agent"] {
+        let folder = Folder::new();
+        folder.write_image_inputs();
+        let fifo = folder.path("fifo");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, 0o600.into(), 0).unwrap();
+        for bad in [fifo.as_path(), Path::new("/dev/zero")] {
+            fs::remove_file(folder.path(input)).unwrap();
+            symlink(bad, folder.path(input)).unwrap();
+            let (code, sentence) = outcome(&mut folder.image_build(&folder.path("o/out")));
+            assert_eq!(code, 1);
+            assert!(sentence.contains("it is no regular file"), "{sentence}");
+            assert!(folder.names("o").is_empty());
+        }
+    }
+}
+
+#[test]
 fn bad_input_costs_one_sentence_and_leaves_nothing() {
     let truncated = kernel()[..2000].to_vec();
     let cases: [(&str, Vec<u8>, &str); 12] = [
@@ -146,6 +183,28 @@ fn bad_input_costs_one_sentence_and_leaves_nothing() {
         assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
         assert!(folder.names("o").is_empty());
     }
+}
+
+#[test]
+fn image_of_another_layout_is_no_minimal_one() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    let layout = "dir /m 0755\nmodules /m /m/list\ninput /init 0755 agent\n";
+    let layout = folder.write("minimal/layout", layout.as_bytes());
+    let mut built = folder.image_build(&folder.path("out"));
+    assert_eq!(outcome(built.arg("--layout").arg(layout)).0, 0);
+    let json = fs::read(folder.path("out/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(manifest["variant"], "custom");
+}
+
+#[test]
+fn next_build_removes_what_a_killed_one_left() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    folder.write("o/.smolvm-image-aB3dE6/vmlinuz", b"half");
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("o/out"))).0, 0);
+    assert_eq!(folder.names("o"), ["out"]);
 }
 
 #[test]

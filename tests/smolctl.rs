@@ -3,15 +3,19 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[path = "support/ignored.rs"]
+mod ignored;
 #[path = "support/wait.rs"]
 mod wait;
 
 use agent::Agent;
+use ignored::is_ignored;
 use rustix::process::{Pid, Signal};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use wait::{is_running, soon};
 
@@ -168,7 +172,10 @@ fn send(signal: Signal, child: &Child) {
 #[test]
 fn signals_end_the_command_then_us() {
     let agent = Agent::start();
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)] {
+        if is_ignored(signal) {
+            continue;
+        }
         let (mut child, _stdout, pid) = endless(&agent);
         send(signal, &child);
         assert_eq!(child.wait().unwrap().code(), Some(code));
@@ -212,8 +219,8 @@ fn signal_is_heard_while_standard_input_is_silent() {
     let unread = |stdin: &std::process::ChildStdin| rustix::io::ioctl_fionread(stdin).unwrap();
     stdin.write_all(b"x").unwrap();
     assert!(soon(|| unread(&stdin) == 0));
-    send(Signal::INT, &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    send(Signal::TERM, &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(!agent.folder().join("x").exists());
 }
 
@@ -226,8 +233,8 @@ fn signal_is_heard_while_nobody_reads_our_output() {
         .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0]).unwrap();
-    send(Signal::INT, &child);
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    send(Signal::TERM, &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]
@@ -271,4 +278,126 @@ fn files_that_are_not_there_are_told_on_either_side() {
     assert_eq!(output.status.code(), Some(125));
     assert!(output.stdout.is_empty());
     assert!(stderr_of(&output).contains("refused by the agent"));
+}
+
+/// A pipe with a name, in a folder of its own.
+fn fifo() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fifo");
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+    (folder, path)
+}
+
+/// Sends SIGTERM, which no shell has what it starts ignore, once it is listened for.
+fn interrupt_soon(child: &Child) {
+    let status = format!("/proc/{}/status", child.id());
+    assert!(soon(|| {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:\t"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        caught.is_some_and(|mask| mask & (1 << (Signal::TERM.as_raw() - 1)) != 0)
+    }));
+    send(Signal::TERM, child);
+}
+
+#[test]
+fn signal_is_heard_while_nobody_is_at_the_other_end_of_a_pipe() {
+    let agent = Agent::start();
+    fs::write(agent.folder().join("f"), vec![7; 1_000_000]).unwrap();
+    let (_folder, path) = fifo();
+    let path = path.to_str().unwrap();
+    for (verb, arguments) in [("put", [path, "x"]), ("get", ["f", path])] {
+        let mut child = smolctl(&agent, verb, &arguments).spawn().unwrap();
+        interrupt_soon(&child);
+        assert_eq!(child.wait().unwrap().code(), Some(143), "{verb}");
+    }
+    assert!(!agent.folder().join("x").exists());
+}
+
+#[test]
+fn signal_is_heard_while_the_reader_of_a_pipe_pauses() {
+    let agent = Agent::start();
+    fs::write(agent.folder().join("f"), vec![7; 1_000_000]).unwrap();
+    let (_folder, path) = fifo();
+    let mut child = smolctl(&agent, "get", &["f", path.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    let mut reader = fs::File::open(&path).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    send(Signal::TERM, &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn files_go_through_pipes_whole() {
+    let agent = Agent::start();
+    let content = vec![7; 1_000_000];
+    let (_folder, path) = fifo();
+    let name = path.to_str().unwrap();
+    let mut child = smolctl(&agent, "put", &[name, "f"]).spawn().unwrap();
+    fs::write(&path, &content).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(fs::read(agent.folder().join("f")).unwrap() == content);
+    let mut child = smolctl(&agent, "get", &["f", name]).spawn().unwrap();
+    assert!(fs::read(&path).unwrap() == content);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn pipe_that_nobody_reads_costs_the_time_limit_and_one_sentence() {
+    let agent = Agent::start();
+    let (_folder, path) = fifo();
+    let arguments = ["--timeout", "0.2", "f", path.to_str().unwrap()];
+    let output = smolctl(&agent, "get", &arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr_of(&output).contains("nobody reads from the pipe"));
+}
+
+#[test]
+fn files_that_do_not_know_their_size_arrive_whole() {
+    let agent = Agent::start();
+    for name in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let Ok(content) = fs::read(name) else {
+            continue;
+        };
+        let put = smolctl(&agent, "put", &[name, "x"]).status();
+        assert!(put.unwrap().success(), "{name}");
+        assert_eq!(fs::read(agent.folder().join("x")).unwrap(), content);
+    }
+    let (folder, _path) = fifo();
+    let empty = folder.path().join("empty");
+    fs::write(&empty, b"").unwrap();
+    let put = smolctl(&agent, "put", &[empty.to_str().unwrap(), "x"]).status();
+    assert!(put.unwrap().success());
+    assert_eq!(fs::read(agent.folder().join("x")).unwrap(), b"");
+}
+
+#[test]
+fn relative_folder_of_our_own_is_a_wrong_call() {
+    for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_STATE_DIR"] {
+        for arguments in [&["vm", "list"][..], &["ping", "name"], &["vm", "start"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+                .args(arguments)
+                .env(variable, "some/where")
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            let sentence =
+                format!("smolctl: {variable} is no absolute path: set it to one, or unset it\n");
+            assert_eq!(stderr_of(&output), sentence);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+        .args(["vm", "list"])
+        .env("SMOLVM_CACHE_DIR", "")
+        .env("SMOLVM_STATE_DIR", "")
+        .env("XDG_STATE_HOME", "some/where")
+        .env("HOME", folder.path())
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
 }

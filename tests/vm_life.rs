@@ -4,13 +4,21 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/ignored.rs"]
+mod ignored;
 #[path = "support/wait.rs"]
 mod wait;
 
 use folder::Folder;
+use ignored::{is_ignored, mask};
 use rustix::process::{Pid, Signal};
+use smolvm_protocol::frame::{FrameType, encode_frame};
+use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use wait::{is_running, soon};
@@ -109,7 +117,10 @@ fn agent_that_never_answers_costs_the_time_limit() {
 
 #[test]
 fn interrupted_start_leaves_nothing() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)] {
+        if is_ignored(signal) {
+            continue;
+        }
         let folder = folder_with(DEVICE, QEMU);
         let child = start(&folder).stderr(Stdio::null()).spawn().unwrap();
         assert!(soon(|| folder.path("qemu.pid").exists()));
@@ -118,6 +129,137 @@ fn interrupted_start_leaves_nothing() {
         assert_eq!(output.status.code(), Some(code));
         assert_nothing_left(&folder);
     }
+}
+
+#[test]
+fn signal_that_was_ignored_before_stays_ignored() {
+    let folder = folder_with(DEVICE, QEMU);
+    let start = start(&folder);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    shell.arg(start.get_program()).args(start.get_args());
+    shell.current_dir(folder.path(""));
+    for (variable, value) in start.get_envs() {
+        shell.env(variable, value.unwrap());
+    }
+    let child = shell.stderr(Stdio::null()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    let pid = child.id().to_string();
+    assert_eq!(mask(&pid, "SigIgn:") & 1, 1);
+    assert_eq!(mask(&pid, "SigCgt:") & 1, 0);
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    assert_nothing_left(&folder);
+}
+
+/// Stands in for a guest: says `words` on the console, and is asked for its version `pings` times.
+fn answer_pings(folder: &Folder, words: &str, pings: usize) {
+    folder.write("s/vms/a/console.log", words.as_bytes());
+    let device = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
+    for _ in 0..pings {
+        answer_ping(&device);
+    }
+}
+
+fn answer_ping(device: &UnixListener) {
+    let mut guest = BufReader::new(device.accept().unwrap().0);
+    let mut line = String::new();
+    guest.read_line(&mut line).unwrap();
+    assert_eq!(line, "CONNECT 1024\n");
+    guest.get_mut().write_all(b"OK 1\n").unwrap();
+    let pong = br#"{"ok": true, "op": "pong", "agent_version": "test-9", "proto": 1}"#;
+    let frame = encode_frame(FrameType::JSON, pong);
+    guest.get_mut().write_all(&frame).unwrap();
+}
+
+#[test]
+fn start_whose_result_cannot_be_written_stops_the_vm_again() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut start = start(&folder);
+    let child = start.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    answer_pings(
+        &folder,
+        "smolvm-guest-agent: listening on vsock port 1024\n",
+        1,
+    );
+    let output = child.wait_with_output().unwrap();
+    let sentence = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{sentence}");
+    assert!(sentence.contains("a is stopped again"), "{sentence}");
+    assert!(
+        sentence.contains("cannot write standard output"),
+        "{sentence}"
+    );
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn guest_that_never_says_that_its_agent_was_started_is_asked_all_the_same() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    let child = start(&folder).stdout(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    answer_pings(&folder, "another init\n", 2);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, b"a\n");
+    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn cid_that_another_vm_of_this_host_has_is_passed_over() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let device = format!("echo \"$2\" >>cids\n{DEVICE}");
+    let taken = "vhost-vsock: unable to set guest cid: Address already in use";
+    let qemu = format!("[ -e tried ] || {{ : >tried; echo '{taken}' >&2; exit 1; }}\n{QEMU}");
+    let folder = folder_with(&device, &qemu);
+    let (code, sentence) = outcome(start(&folder).args(["--timeout", "3"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("did not answer"), "{sentence}");
+    let cids = fs::read_to_string(folder.path("cids")).unwrap();
+    let cids: Vec<&str> = cids.lines().map(|line| &line[..11]).collect();
+    assert_eq!(cids, ["guest-cid=3", "guest-cid=4"]);
+    assert_nothing_left(&folder);
+    let folder = folder_with(DEVICE, &format!("echo '{taken}' >&2; exit 1"));
+    let (code, sentence) = outcome(&mut start(&folder));
+    assert_eq!(code, 1);
+    assert!(
+        sentence.contains("every CID that was tried, 18 the last"),
+        "{sentence}"
+    );
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn path_that_is_not_utf8_is_told_and_leaves_nothing() {
+    let folder = folder_with(DEVICE, QEMU);
+    let image = folder.path("").join(OsStr::from_bytes(b"i\xff"));
+    fs::rename(folder.path("image"), &image).unwrap();
+    let mut start = folder.smolctl(&["vm", "start", "--tcg", "--name", "a"]);
+    let (code, sentence) = outcome(start.arg("--image").arg(&image));
+    assert_eq!(code, 1, "{sentence}");
+    assert!(sentence.contains("is not UTF-8"), "{sentence}");
+    assert_nothing_left(&folder);
+    if has_vhost_vsock() {
+        return;
+    }
+    fs::rename(&image, folder.path("image")).unwrap();
+    let state = folder.path("").join(OsStr::from_bytes(b"s\xff"));
+    let mut start = folder.smolctl(&["vm", "start", "--tcg", "--name", "a", "--image", "image"]);
+    let (code, sentence) = outcome(start.env("SMOLVM_STATE_DIR", &state));
+    assert_eq!(code, 1, "{sentence}");
+    assert!(sentence.contains("is not UTF-8"), "{sentence}");
 }
 
 #[test]
@@ -131,18 +273,64 @@ fn killed_start_is_shown_as_running_or_stopped_and_cleared_by_stop() {
     let (code, sentence) = outcome(&mut folder.smolctl(&["vm", "stop", "a"]));
     assert_eq!(code, 1);
     assert!(sentence.contains("is still being started"), "{sentence}");
-    let record = folder.path("s/vms/a/vm.json");
-    assert!(soon(|| {
-        let json = fs::read(&record).unwrap_or_default();
-        let record: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
-        !record["qemu"].is_null()
-    }));
+    assert!(soon(|| !record(&folder)["qemu"].is_null()));
     child.kill().unwrap();
     child.wait().unwrap();
     let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(list[0]["status"], "running");
     assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+/// Starts a VM whose starter is killed on the way, once the record knows of QEMU.
+fn start_and_kill_the_starter(folder: &Folder) -> serde_json::Value {
+    let mut child = start(folder).stderr(Stdio::null()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    assert!(soon(|| !record(folder)["qemu"].is_null()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    record(folder)
+}
+
+fn record(folder: &Folder) -> serde_json::Value {
+    let json = fs::read(folder.path("s/vms/a/vm.json")).unwrap_or_default();
+    serde_json::from_slice(&json).unwrap_or_default()
+}
+
+#[test]
+fn start_killed_before_the_record_tells_of_processes_leaves_none_after_stop() {
+    let folder = folder_with(DEVICE, QEMU);
+    let mut record = start_and_kill_the_starter(&folder);
+    record["qemu"] = serde_json::Value::Null;
+    record["device"] = serde_json::Value::Null;
+    folder.write("s/vms/a/vm.json", record.to_string().as_bytes());
+    let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(list[0]["status"], "running");
+    assert_eq!(list[0]["pid"].to_string(), pid(&folder, "qemu.pid"));
+    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn interrupted_stop_keeps_the_vm() {
+    if has_vhost_vsock() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    start_and_kill_the_starter(&folder);
+    let silent = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
+    let mut stop = folder.smolctl(&["vm", "stop", "a"]);
+    let child = stop.stderr(Stdio::null()).spawn().unwrap();
+    let asked = silent.accept().unwrap();
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    assert!(is_running(&pid(&folder, "qemu.pid")));
+    assert!(is_running(&pid(&folder, "device.pid")));
+    drop((asked, silent));
+    assert_eq!(outcome(&mut stop).0, 0);
     assert_nothing_left(&folder);
 }
 

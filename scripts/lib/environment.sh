@@ -18,7 +18,17 @@ fi
 CACHE=${SMOLVM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/smolvm}
 # shellcheck source=../pins.env
 . "$PROJECT/scripts/pins.env"
-mkdir -p "$CACHE"
+case $CACHE in
+/*) ;;
+*)
+    printf '%s: %s\n' "$(basename -- "$0")" "the cache folder '$CACHE' is no absolute path; set SMOLVM_CACHE_DIR to one" >&2
+    exit 2
+    ;;
+esac
+mkdir -p "$CACHE" 2>/dev/null || {
+    printf '%s: %s\n' "$(basename -- "$0")" "cannot make the cache folder $CACHE; set SMOLVM_CACHE_DIR to one that can be written" >&2
+    exit 2
+}
 
 # say WORDS…: one line of progress, for people.
 say() { printf '%s\n' "$*" >&2; }
@@ -37,6 +47,15 @@ have() {
     for tool in "$@"; do
         command -v -- "$tool" >/dev/null 2>&1 || return 1
     done
+}
+
+# require_rust: a Rust toolchain that can build this workspace (rust-version in Cargo.toml).
+require_rust() {
+    local version
+    have cargo rustc || die 2 "there is no Rust toolchain; install one (rustup.rs), 1.85 or later, and run this again"
+    version=$(rustc --version | sed 's/^rustc \([0-9]*\)\.\([0-9]*\).*/\1 \2/')
+    [ "${version% *}" -gt 1 ] || [ "${version#* }" -ge 85 ] ||
+        die 2 "$(rustc --version) is too old; install Rust 1.85 or later (rustup.rs) and run this again"
 }
 
 # as_root COMMAND…: straight away as root, by sudo otherwise.

@@ -6,7 +6,7 @@
 # build_image ARCH KERNEL     KERNEL is 6.1 or 6.12 (Debian's); sets IMAGE, the image's folder
 
 build_smolctl() {
-    have cargo || die 2 "there is no cargo; install a Rust toolchain (rustup.rs) and run this again"
+    require_rust
     have cc || install_packages gcc libc6-dev
     cargo build --quiet --release --locked --manifest-path "$PROJECT/Cargo.toml" --target-dir "$PROJECT/target" \
         --bin smolctl >&2 || die 1 "cargo could not build smolctl; see its messages above"
@@ -25,7 +25,7 @@ build_image() {
     kernel=$(value_of kernel <<<"$fetched") modules=$(value_of modules <<<"$fetched")
     stamp=$IMAGE.inputs
     inputs=$(sha256sum "$agent" "$busybox" "$kernel" "$SMOLCTL")
-    if [ -d "$IMAGE" ] && [ "$inputs" = "$(cat "$stamp" 2>/dev/null)" ]; then
+    if [ -s "$IMAGE/manifest.json" ] && [ -s "$IMAGE/vmlinuz" ] && [ -s "$IMAGE/initramfs.cpio.gz" ] && [ "$inputs" = "$(cat "$stamp" 2>/dev/null)" ]; then
         return 0
     fi
     mkdir -p "${IMAGE%/*}"

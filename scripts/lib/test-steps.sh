@@ -3,19 +3,28 @@
 
 LOGS=$PROJECT/target/test-logs
 mkdir -p "$LOGS"
+# No step takes half of this; one that hangs must not take all the time there is.
+STEP_SECONDS=900
 PASSED=0 FAILED=0 SKIPPED=0
+# A step that ends by itself on Ctrl-C must not make way for the next one.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 FAILED_STEPS=()
 
 # step NAME COMMAND…: runs one step; its output is shown when it fails, else only its last line.
 step() {
-    local name=$1 log=$LOGS/$1.log started=$SECONDS status=0 counts passed failed skipped
+    local name=$1 log=$LOGS/$1.log started=$SECONDS status=0 counts passed failed skipped closing_lines
     shift
     say "── $name: $*"
-    "$@" >"$log" 2>&1 </dev/null || status=$?
+    timeout --kill-after=30 "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null || status=$?
+    [ "$status" != 124 ] || echo "ended after $STEP_SECONDS s without a result" >>"$log"
     counts=$(counts_of "$log")
-    read -r passed failed skipped <<<"$counts"
-    if [ "$((passed + failed + skipped))" = 0 ]; then
+    read -r passed failed skipped closing_lines <<<"$counts"
+    if [ "$closing_lines" = 0 ]; then
         [ "$status" = 0 ] && passed=1 || failed=1
+    elif [ "$((passed + failed + skipped))" = 0 ]; then
+        say "   $name: its runner ran no test"
+        failed=1
     elif [ "$status" != 0 ] && [ "$failed" = 0 ]; then
         failed=1
     fi
@@ -28,13 +37,14 @@ step() {
     say "   $name: $passed passed, $failed failed, $skipped skipped, exit $status, $((SECONDS - started)) s"
 }
 
-# counts_of LOG: "passed failed skipped", summed over the closing lines of every runner in it.
+# counts_of LOG: "passed failed skipped LINES", summed over the closing lines of every runner in it, and their number.
 counts_of() {
     awk '
         # cargo test: test result: ok. 33 passed; 0 failed; 0 ignored; …
-        /^test result: / { passed += $4; failed += $6; skipped += $8; next }
+        /^test result: / { lines++; passed += $4; failed += $6; skipped += $8; next }
         # pytest: ==== 2 failed, 81 passed, 3 skipped in 4.20s ====, or the same without a frame (-q)
-        / in [0-9.]+s( \([0-9:]+\))?( =+)?$/ {
+        /(passed|failed|skipped|errors?|deselected|no tests ran).* in [0-9.]+s( \([0-9:]+\))?( =+)?$/ {
+            lines++
             gsub(/=|,/, "")
             for (i = 1; i < NF; i++) {
                 if ($(i + 1) == "passed") passed += $i
@@ -44,8 +54,8 @@ counts_of() {
             next
         }
         # ours: 12 passed, 0 failed, 1 skipped
-        /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ { passed += $1; failed += $3; skipped += $5 }
-        END { print passed + 0, failed + 0, skipped + 0 }
+        /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ { lines++; passed += $1; failed += $3; skipped += $5 }
+        END { print passed + 0, failed + 0, skipped + 0, lines + 0 }
     ' "$1"
 }
 

@@ -1,5 +1,9 @@
 //! Why a call to an agent failed: each way told apart.
+//!
+//! The variants carry what the peer said as it is; the sentences made of them only what of it is
+//! [`printable`].
 
+use crate::printable::printable;
 use crate::transport::TransportError;
 use smolvm_protocol::answer::AnswerError;
 use smolvm_protocol::frame::FrameError;
@@ -72,9 +76,12 @@ impl fmt::Display for ChannelError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Transport(error) => error.fmt(formatter),
-            Self::Refused { sentence } => write!(formatter, "refused by the agent: {sentence}"),
-            Self::SpawnFailed { sentence, .. } => formatter.write_str(sentence),
+            Self::Refused { sentence } => {
+                write!(formatter, "refused by the agent: {}", printable(sentence))
+            }
+            Self::SpawnFailed { sentence, .. } => formatter.write_str(&printable(sentence)),
             Self::NotAnAgent { reason } => {
+                let reason = printable(reason);
                 write!(formatter, "the peer is no smolvm guest agent: {reason}")
             }
             Self::ClosedEarly => {

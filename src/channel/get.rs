@@ -5,12 +5,13 @@
 
 use super::exchange::{Exchange, Message, unexpected};
 use super::put::stalled;
+use super::sink::Sink;
 use super::{Channel, ChannelError, STALL_LIMIT};
 use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::frame::FrameType;
 use smolvm_protocol::request::{GetFileRequest, Request};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -62,7 +63,8 @@ impl Channel {
     /// link, what it points at is replaced; a device or pipe is written to.
     ///
     /// # Errors
-    /// [`ChannelError`]; `local` is then as it was.
+    /// [`ChannelError`]; `local` is then as it was. Nobody who reads a pipe until the deadline is a
+    /// [`ChannelError::Write`].
     pub fn get_file_to(
         &self,
         path: &[u8],
@@ -75,10 +77,7 @@ impl Channel {
         };
         if let Ok(metadata) = local.metadata() {
             if !metadata.is_file() {
-                let mut sink = File::options()
-                    .write(true)
-                    .open(local)
-                    .map_err(write_error)?;
+                let mut sink = Sink::open(local, &self.cancel, deadline)?;
                 return self.get_file(path, &mut sink, deadline);
             }
         }

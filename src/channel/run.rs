@@ -10,9 +10,13 @@ use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::answer::Answer;
 use smolvm_protocol::frame::FrameType;
-use smolvm_protocol::request::{Request, RunRequest};
+use smolvm_protocol::request::{Request, RunRequest, Timeout};
 use std::io::Write;
 use std::time::Duration;
+
+/// How much longer than the command's own time limit a [`Command::new`] waits: 10 s to connect, 5 s
+/// for the agent to reap what it killed, 30 s for its answer and what stands in the way before it.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(10 + 5 + 30);
 
 /// A command to run.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,19 @@ pub enum Outcome {
     Killed(i32),
     /// The agent killed it at its time limit, in seconds.
     TimedOut(f64),
+}
+
+impl Command {
+    /// A command as requested. Where it has a time limit, so has this side, [`ANSWER_MARGIN`] later:
+    /// an agent that keeps its word is always heard, and one that went silent is not waited for.
+    #[must_use]
+    pub fn new(request: RunRequest) -> Self {
+        let limit = request.timeout.and_then(Timeout::duration);
+        Self {
+            request,
+            deadline: limit.and_then(|limit| limit.checked_add(ANSWER_MARGIN)),
+        }
+    }
 }
 
 impl Channel {
@@ -98,5 +115,24 @@ fn outcome_of(answer: Answer) -> Result<Outcome, ChannelError> {
         _ => Err(ChannelError::not_an_agent(
             "its answer to run is neither an exit nor a time-out",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_with_a_time_limit_is_waited_for_a_margin_longer() {
+        let deadline = |seconds| {
+            Command::new(RunRequest {
+                timeout: Timeout::from_seconds(seconds),
+                ..RunRequest::default()
+            })
+            .deadline
+        };
+        assert_eq!(deadline(1.5), Some(Duration::from_millis(46_500)));
+        assert_eq!(deadline(0.0), None);
+        assert_eq!(deadline(1e300), None);
     }
 }

@@ -7,15 +7,16 @@ use super::folder::StagedFolder;
 use super::layout::Layout;
 use super::manifest::{FileSum, MANIFEST_FORMAT, MANIFEST_NAME, Manifest};
 use super::modules::ModuleTree;
-use super::{ImageError, archive, kernel, root};
+use super::{ImageError, archive, kernel, regular, root};
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use smolvm_protocol::PROTOCOL_VERSION;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 const KERNEL_NAME: &str = "vmlinuz";
 const INITRAMFS_NAME: &str = "initramfs.cpio.gz";
+/// The largest busybox and the largest agent that are read.
+const MAX_PROGRAM_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What an image is made of.
 #[derive(Clone, Debug)]
@@ -47,9 +48,9 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         Some(path) => Layout::read(path)?,
         None => Layout::minimal()?,
     };
-    let kernel = read("kernel", &inputs.kernel)?;
-    let busybox = read("busybox", &inputs.busybox)?;
-    let agent = read("guest agent", &inputs.agent)?;
+    let kernel = read("kernel", &inputs.kernel, kernel::MAX_KERNEL_BYTES)?;
+    let busybox = read("busybox", &inputs.busybox, MAX_PROGRAM_BYTES)?;
+    let agent = read("guest agent", &inputs.agent, MAX_PROGRAM_BYTES)?;
     check_kernel(inputs, &kernel)?;
     check_busybox(inputs, &busybox)?;
     let agent_version = check_agent(inputs, &agent)?;
@@ -65,7 +66,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     goes_on()?;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
-        variant: "minimal".to_owned(),
+        variant: layout.variant().to_owned(),
         arch: inputs.arch,
         agent_version,
         protocol: PROTOCOL_VERSION,
@@ -89,8 +90,8 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     Ok(manifest)
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ImageError> {
-    fs::read(path).map_err(|source| ImageError::Read {
+fn read(what: &'static str, path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
+    regular::read(path, max_bytes).map_err(|source| ImageError::Read {
         what,
         path: path.to_owned(),
         source,

@@ -1,5 +1,7 @@
 //! Why an image cannot be made or used: one sentence each, with what to do.
 
+use crate::printable::printable;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -53,6 +55,13 @@ pub enum ImageError {
         /// The folder.
         path: PathBuf,
     },
+    /// The output folder holds an image of ours and something else.
+    HoldsMore {
+        /// The folder.
+        path: PathBuf,
+        /// What else it holds.
+        name: OsString,
+    },
     /// An image folder does not match its manifest.
     Mismatch {
         /// The image folder.
@@ -94,10 +103,17 @@ impl fmt::Display for ImageError {
                 "{} is there already and is no image of ours; name another folder or remove it",
                 path.display()
             ),
+            Self::HoldsMore { path, name } => write!(
+                formatter,
+                "{} holds {name:?} beside an older image, which would be lost; name another folder or \
+                 move it away",
+                path.display()
+            ),
             Self::Mismatch { path, reason } => write!(
                 formatter,
-                "{} is no usable image: {reason}; build it again with smolctl image build",
-                path.display()
+                "{} is no usable image: {}; build it again with smolctl image build",
+                path.display(),
+                printable(reason)
             ),
             Self::Cancelled => formatter.write_str("interrupted"),
         }

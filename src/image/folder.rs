@@ -1,30 +1,32 @@
 //! An image folder appears whole, or not at all.
 //!
-//! Owns the temporary folder beside the target and the rename into place. Refuses to touch a folder
+//! Owns the writing beside the target and the rename into place. Refuses to touch a folder
 //! that is no image of ours. Dropped before [`StagedFolder::commit`], it leaves nothing behind.
 
 use super::ImageError;
-use super::manifest::Manifest;
+use super::manifest::{MANIFEST_NAME, Manifest};
+use super::staging::{Staging, sweep};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// A folder that is being written beside its target.
 #[derive(Debug)]
 pub struct StagedFolder {
     target: PathBuf,
-    staging: TempDir,
+    staging: Staging,
 }
 
 impl StagedFolder {
-    /// Begins a folder that will stand at `target`; the folder above it is made where it is missing.
+    /// Begins a folder that will stand at `target`; the folder above it is made where it is missing,
+    /// and freed of what killed builders left in it.
     ///
     /// # Errors
-    /// [`ImageError::NotAnImage`] where something else stands there, [`ImageError::Write`].
+    /// [`ImageError::NotAnImage`] and [`ImageError::HoldsMore`] where something else stands there,
+    /// [`ImageError::Write`].
     pub fn begin(target: &Path) -> Result<Self, ImageError> {
         let target = std::path::absolute(target).map_err(write_error(target))?;
         let (Some(parent), Some(_)) = (target.parent(), target.file_name()) else {
@@ -32,10 +34,8 @@ impl StagedFolder {
         };
         check_replaceable(&target)?;
         fs::create_dir_all(parent).map_err(write_error(parent))?;
-        let staging = tempfile::Builder::new()
-            .prefix(".smolvm-image-")
-            .tempdir_in(parent)
-            .map_err(write_error(parent))?;
+        sweep(parent);
+        let staging = Staging::new_in(parent).map_err(write_error(parent))?;
         Ok(Self { target, staging })
     }
 
@@ -56,7 +56,8 @@ impl StagedFolder {
     /// Puts the folder in place of its target; an older image there is removed.
     ///
     /// # Errors
-    /// [`ImageError::NotAnImage`] where something else has come to stand there, [`ImageError::Write`].
+    /// [`ImageError::NotAnImage`] and [`ImageError::HoldsMore`] where something else has come to stand
+    /// there, [`ImageError::Write`].
     pub fn commit(self) -> Result<(), ImageError> {
         let staging = self.staging.path();
         let commit = || {
@@ -89,10 +90,7 @@ impl StagedFolder {
     /// For file systems that cannot swap: for a moment nothing stands at the target.
     fn replace_in_two_steps(self) -> Result<(), ImageError> {
         let parent = self.target.parent().unwrap_or(Path::new("/"));
-        let aside = tempfile::Builder::new()
-            .prefix(".smolvm-image-")
-            .tempdir_in(parent)
-            .map_err(write_error(parent))?;
+        let aside = Staging::new_in(parent).map_err(write_error(parent))?;
         let old = aside.path().join("old");
         fs::rename(&self.target, &old)
             .and_then(|()| fs::rename(self.staging.path(), &self.target))
@@ -120,10 +118,28 @@ fn check_replaceable(target: &Path) -> Result<(), ImageError> {
         .map_err(write_error(target))?
         .next()
         .is_none();
-    if is_empty || Manifest::read(target).is_ok() {
+    if is_empty {
         return Ok(());
     }
-    Err(not_ours())
+    let manifest = Manifest::read(target).map_err(|_| not_ours())?;
+    check_holds_no_more(target, &manifest)
+}
+
+/// What goes with an older image is what its manifest lists, and nothing of anybody else's.
+fn check_holds_no_more(target: &Path, manifest: &Manifest) -> Result<(), ImageError> {
+    for entry in fs::read_dir(target).map_err(write_error(target))? {
+        let entry = entry.map_err(write_error(target))?;
+        let kind = entry.file_type().map_err(write_error(target))?;
+        let name = entry.file_name();
+        let is_listed = name
+            .to_str()
+            .is_some_and(|name| name == MANIFEST_NAME || manifest.files.contains_key(name));
+        if !is_listed || kind.is_dir() {
+            let path = target.to_owned();
+            return Err(ImageError::HoldsMore { path, name });
+        }
+    }
+    Ok(())
 }
 
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {

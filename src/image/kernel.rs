@@ -6,8 +6,8 @@
 use crate::arch::Arch;
 use std::io::Read;
 
-/// The largest kernel that is looked at, unpacked.
-const MAX_KERNEL_BYTES: u64 = 256 * 1024 * 1024;
+/// The largest kernel that is looked at, as it is and unpacked.
+pub(super) const MAX_KERNEL_BYTES: u64 = 256 * 1024 * 1024;
 
 const X86_SETUP_SECTORS: usize = 0x1F1;
 const X86_SYSTEM_PARAGRAPHS: usize = 0x1F4;

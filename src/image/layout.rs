@@ -15,7 +15,7 @@
 //! module  required|optional NAME
 //! ```
 
-use super::ImageError;
+use super::{ImageError, regular};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,11 @@ const MINIMAL_FILES: [(&str, &str); 5] = [
     ("profile", include_str!("../../images/minimal/profile")),
     ("shells", include_str!("../../images/minimal/shells")),
 ];
+
+/// The largest layout that is read.
+const MAX_LAYOUT_BYTES: u64 = 1024 * 1024;
+/// The largest file beside a layout that is read.
+const MAX_SOURCE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Files that the builder is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +102,11 @@ pub struct Layout {
     folder: Option<PathBuf>,
 }
 
+/// The variant of images from the built-in layout.
+const MINIMAL_VARIANT: &str = "minimal";
+/// The variant of images from any other: where its file lies is no part of the image.
+const OTHER_VARIANT: &str = "custom";
+
 impl Layout {
     /// The layout of the minimal image, built into this program.
     ///
@@ -111,13 +121,23 @@ impl Layout {
     /// # Errors
     /// [`ImageError::Read`] and [`ImageError::Layout`].
     pub fn read(path: &Path) -> Result<Self, ImageError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ImageError::Read {
-            what: "layout",
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            regular::read_text(path, MAX_LAYOUT_BYTES).map_err(|source| ImageError::Read {
+                what: "layout",
+                path: path.to_owned(),
+                source,
+            })?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         Self::parse(&text, Some(folder.to_owned()))
+    }
+
+    /// The variant of the images that this layout makes, as their manifests name it.
+    #[must_use]
+    pub fn variant(&self) -> &'static str {
+        match self.folder {
+            Some(_) => OTHER_VARIANT,
+            None => MINIMAL_VARIANT,
+        }
     }
 
     /// The content of the file `source`, which stands beside the layout.
@@ -127,7 +147,7 @@ impl Layout {
     pub fn source(&self, source: &str) -> Result<Cow<'static, [u8]>, ImageError> {
         if let Some(folder) = &self.folder {
             let path = folder.join(source);
-            return std::fs::read(&path)
+            return regular::read(&path, MAX_SOURCE_BYTES)
                 .map(Cow::Owned)
                 .map_err(|source| ImageError::Read {
                     what: "layout's file",

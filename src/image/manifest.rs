@@ -3,12 +3,13 @@
 //! Owns the manifest's format and the check of a folder against it. Its text is a function of its
 //! content: sorted members, two blanks, a newline at the end.
 
-use super::ImageError;
+use super::{ImageError, regular};
 use crate::arch::Arch;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The version of the manifest's format that this program writes and reads.
@@ -36,6 +37,16 @@ impl FileSum {
             size: bytes.len() as u64,
         }
     }
+
+    /// The sum of all that a reader gives, never in memory at once.
+    fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut digest = Sha256::new();
+        let size = io::copy(&mut reader, &mut digest)?;
+        Ok(Self {
+            sha256: format!("{:x}", digest.finalize()),
+            size,
+        })
+    }
 }
 
 /// What an image folder holds and how it boots.
@@ -43,13 +54,14 @@ impl FileSum {
 pub struct Manifest {
     /// [`MANIFEST_FORMAT`].
     pub format: u32,
-    /// The image's variant.
+    /// The image's variant: `minimal` from the built-in layout, `custom` from any other.
     pub variant: String,
     /// The guest's architecture.
     pub arch: Arch,
     /// Version of the guest agent's program.
     pub agent_version: String,
-    /// Version of the control protocol that the agent speaks.
+    /// Version of the control protocol that the builder speaks, and expects of the agent, whose file
+    /// does not tell its own; `ping` does.
     pub protocol: u32,
     /// Name of the kernel's file.
     pub kernel: String,
@@ -89,14 +101,8 @@ impl Manifest {
             path: folder.to_owned(),
             reason,
         };
-        let json = fs::metadata(&path)
-            .and_then(|metadata| {
-                if metadata.len() > MAX_MANIFEST_BYTES {
-                    return Err(std::io::Error::other("too large"));
-                }
-                fs::read_to_string(&path)
-            })
-            .map_err(|source| ImageError::Read {
+        let json =
+            regular::read_text(&path, MAX_MANIFEST_BYTES).map_err(|source| ImageError::Read {
                 what: "image's manifest",
                 path: path.clone(),
                 source,
@@ -150,8 +156,14 @@ impl Image {
                 return Err(mismatch(format!("its manifest lists '{name}'")));
             }
             let path = folder.join(name);
-            let bytes = fs::read(&path).map_err(|source| read_error(path, source))?;
-            if FileSum::of(&bytes) != *sum {
+            let file = regular::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+            let (size, file) = file.map_err(|source| read_error(path.clone(), source))?;
+            // The size is compared first: what differs in it need not be read.
+            let is_same = size == sum.size
+                && FileSum::of_reader(file.take(size))
+                    .map_err(|source| read_error(path, source))?
+                    == *sum;
+            if !is_same {
                 return Err(mismatch(format!("{name} is not what its manifest says")));
             }
         }
@@ -168,5 +180,61 @@ impl Image {
     #[must_use]
     pub fn initramfs(&self) -> PathBuf {
         self.folder.join(&self.manifest.initramfs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image_with(size: u64) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let sum = FileSum {
+            size,
+            ..FileSum::of(b"k")
+        };
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            variant: "minimal".to_owned(),
+            arch: Arch::X86_64,
+            agent_version: "1".to_owned(),
+            protocol: 1,
+            kernel: "k".to_owned(),
+            kernel_release: None,
+            initramfs: "k".to_owned(),
+            cmdline: String::new(),
+            modules: Vec::new(),
+            files: [("k".to_owned(), sum)].into(),
+        };
+        fs::write(folder.path().join(MANIFEST_NAME), manifest.to_json()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn listed_file_of_another_size_is_not_read() {
+        let folder = image_with(1);
+        let file = fs::File::create(folder.path().join("k")).unwrap();
+        // Sparse, and too large to be read before this test ends.
+        file.set_len(1 << 42).unwrap();
+        let error = Image::open(folder.path()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("k is not what its manifest says")
+        );
+        fs::write(folder.path().join("k"), b"k").unwrap();
+        assert!(Image::open(folder.path()).is_ok());
+        fs::write(folder.path().join("k"), b"x").unwrap();
+        assert!(Image::open(folder.path()).is_err());
+    }
+
+    #[test]
+    fn listed_file_that_is_a_pipe_is_refused_at_once() {
+        let folder = image_with(0);
+        let path = folder.path().join("k");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+        let error = Image::open(folder.path()).unwrap_err();
+        assert!(matches!(error, ImageError::Read { path: named, .. } if named == path));
     }
 }

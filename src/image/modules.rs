@@ -5,17 +5,19 @@
 //! never installed. Modules come out uncompressed. The order is a function of the wanted list and
 //! of the modules, never of the file system.
 
-use super::ImageError;
 use super::elf::Elf;
 use super::layout::WantedModule;
+use super::{ImageError, regular};
 use crate::arch::Arch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The largest module that is unpacked.
+/// The largest module that is read, as it is and unpacked.
 const MAX_MODULE_BYTES: u64 = 64 * 1024 * 1024;
+/// The largest `modules.builtin` that is read.
+const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A module to put into the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl ModuleTree {
         let mut files = BTreeMap::new();
         collect(&folder, &mut files).map_err(|source| read_error(&folder, source))?;
         let list = folder.join("modules.builtin");
-        let built_in = match fs::read_to_string(&list) {
+        let built_in = match regular::read_text(&list, MAX_LIST_BYTES) {
             Ok(text) => text.lines().filter_map(name_of).collect(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
             Err(source) => return Err(read_error(&list, source)),
@@ -244,7 +246,8 @@ fn underscored(name: &str) -> String {
 }
 
 fn read_module(path: &Path) -> Result<Vec<u8>, ImageError> {
-    let packed = fs::read(path).map_err(|source| read_error(path, source))?;
+    let packed =
+        regular::read(path, MAX_MODULE_BYTES).map_err(|source| read_error(path, source))?;
     let broken = |error: String| unsuitable("kernel module", path, &error);
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("xz") => {

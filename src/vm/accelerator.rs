@@ -100,13 +100,16 @@ impl KvmVerdict {
         self.load().works.get(&self.key).copied()
     }
 
-    /// Keeps a verdict. A cache that cannot be written is no error: it is probed again then.
+    /// Keeps a verdict. What has worked once is never taken back: a later failure has another reason.
+    /// A cache that cannot be written is no error: it is probed again then.
     pub fn remember(&self, works: bool) {
         let Some(path) = &self.path else { return };
         let mut verdicts = self.load();
-        if verdicts.works.insert(self.key.clone(), works) == Some(works) {
+        let known = verdicts.works.get(&self.key).copied();
+        if known == Some(works) || known == Some(true) {
             return;
         }
+        verdicts.works.insert(self.key.clone(), works);
         let write = || -> std::io::Result<()> {
             let folder = path.parent().unwrap_or(Path::new("/"));
             fs::create_dir_all(folder)?;
@@ -144,6 +147,8 @@ mod tests {
         verdict("k").remember(false);
         verdict("l").remember(true);
         assert_eq!(verdict("k").recall(), Some(false));
+        assert_eq!(verdict("l").recall(), Some(true));
+        verdict("l").remember(false);
         assert_eq!(verdict("l").recall(), Some(true));
         let mut other_boot = verdict("k");
         other_boot.boot_id = "another".to_owned();

@@ -25,8 +25,15 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the device may take to listen.
 const DEVICE_LIMIT: Duration = Duration::from_secs(10);
-/// How long a kernel may take under KVM to say its first word.
+/// How long a kernel may take under KVM to say its first word, at most half of all the time there is.
 const KVM_FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
+/// After so much silence on a console that has said something, the agent is asked even though nothing
+/// told that it was started: another `/init` may not say so, or the kernel may have talked in between.
+const UNMARKED_SILENCE: Duration = Duration::from_secs(5);
+/// How long the agent may take to answer then.
+const UNMARKED_PING_LIMIT: Duration = Duration::from_secs(1);
+/// What QEMU says where the host's kernel has given the CID to another VM.
+const CID_TAKEN: &str = "unable to set guest cid";
 /// How long the agent is asked before QEMU is looked at again.
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -38,7 +45,20 @@ pub(super) struct BootPlan<'start> {
     pub(super) device: Option<(PathBuf, DeviceSockets)>,
     pub(super) cid: GuestCid,
     pub(super) ready_limit: Duration,
+    /// By when the agent has to answer.
+    pub(super) deadline: Deadline,
     pub(super) cancel: &'start Cancel,
+}
+
+impl BootPlan<'_> {
+    fn kvm_first_word_limit(&self) -> Duration {
+        KVM_FIRST_WORD_LIMIT.min(self.ready_limit / 2)
+    }
+
+    /// Whether silence under KVM says something about KVM, and not about the time limit.
+    pub(super) fn is_patient_with_kvm(&self) -> bool {
+        self.kvm_first_word_limit() == KVM_FIRST_WORD_LIMIT
+    }
 }
 
 /// A VM on its way up.
@@ -61,7 +81,6 @@ impl<'start> Boot<'start> {
 
     /// Boots and waits for the agent; `record` is kept up to date on the way.
     pub(super) fn run(&mut self, spec: &QemuSpec, record: &mut VmRecord) -> Result<Pong, VmError> {
-        let deadline = Deadline::after(self.plan.ready_limit);
         record.qemu = None;
         record.device = None;
         record.accelerator = Some(spec.accelerator);
@@ -70,8 +89,10 @@ impl<'start> Boot<'start> {
         record.qemu = Some(qemu.process);
         self.qemu = Some(qemu);
         self.plan.registry.save(record)?;
-        self.wait_for_console(spec.accelerator, deadline)?;
-        self.wait_for_agent(record, deadline)
+        let outcome = self
+            .wait_for_console(spec.accelerator, record)
+            .and_then(|()| self.wait_for_agent(record));
+        outcome.map_err(|error| self.explain(error, spec.accelerator))
     }
 
     /// Leaves the processes running.
@@ -105,20 +126,27 @@ impl<'start> Boot<'start> {
     fn wait_for_console(
         &mut self,
         accelerator: Accelerator,
-        deadline: Deadline,
+        record: &VmRecord,
     ) -> Result<(), VmError> {
+        let mut unmarked = Deadline::after(UNMARKED_SILENCE);
         let mut console = Console::new(&self.log("console"));
-        let first_word = Deadline::after(KVM_FIRST_WORD_LIMIT);
+        let first_word = Deadline::after(self.plan.kvm_first_word_limit());
         loop {
             console.look();
             if console.agent_has_listened() {
                 return Ok(());
             }
             self.check_processes()?;
+            if console.is_silent_for(UNMARKED_SILENCE) && unmarked.has_passed() {
+                if self.channel(record).ping(UNMARKED_PING_LIMIT).is_ok() {
+                    return Ok(());
+                }
+                unmarked = Deadline::after(UNMARKED_SILENCE);
+            }
             if accelerator == Accelerator::Kvm {
                 self.check_kvm(&console, first_word)?;
             }
-            if deadline.has_passed() {
+            if self.plan.deadline.has_passed() {
                 return Err(self.not_ready());
             }
             self.pause()?;
@@ -133,7 +161,7 @@ impl<'start> Boot<'start> {
             });
         }
         if !console.has_begun() && first_word.has_passed() {
-            let seconds = KVM_FIRST_WORD_LIMIT.as_secs();
+            let seconds = self.plan.kvm_first_word_limit().as_secs_f64();
             return Err(VmError::Kvm {
                 reason: format!("the kernel said nothing for {seconds} s"),
             });
@@ -141,11 +169,9 @@ impl<'start> Boot<'start> {
         Ok(())
     }
 
-    fn wait_for_agent(&mut self, record: &VmRecord, deadline: Deadline) -> Result<Pong, VmError> {
-        let address = record
-            .address()
-            .expect("the record was made with a guest's CID");
-        let channel = Channel::with_cancel(address, self.plan.cancel.clone());
+    fn wait_for_agent(&mut self, record: &VmRecord) -> Result<Pong, VmError> {
+        let deadline = self.plan.deadline;
+        let channel = self.channel(record);
         loop {
             self.check_processes()?;
             let left = deadline.remaining().unwrap_or(PING_LIMIT);
@@ -157,6 +183,13 @@ impl<'start> Boot<'start> {
                 Err(_) => self.pause()?,
             }
         }
+    }
+
+    fn channel(&self, record: &VmRecord) -> Channel {
+        let address = record
+            .address()
+            .expect("the record was made with a guest's CID");
+        Channel::with_cancel(address, self.plan.cancel.clone())
     }
 
     fn check_processes(&mut self) -> Result<(), VmError> {
@@ -177,6 +210,27 @@ impl<'start> Boot<'start> {
         VmError::Died {
             program: program.to_owned(),
             last_lines: self.last_lines(),
+        }
+    }
+
+    /// QEMU tells two of the reasons for which it ends, and something helps against both.
+    fn explain(&self, error: VmError, accelerator: Accelerator) -> VmError {
+        let log = self.log("qemu");
+        match error {
+            VmError::Died { .. } if log_says(&log, CID_TAKEN) => VmError::CidTaken {
+                cid: self.plan.cid.number(),
+            },
+            VmError::Died { .. }
+                if accelerator == Accelerator::Kvm
+                    && ["kvm", "KVM"].iter().any(|word| log_says(&log, word)) =>
+            {
+                let lines = last_lines(&[("qemu", &log)]);
+                let line = lines.lines().last().unwrap_or_default().trim();
+                VmError::Kvm {
+                    reason: format!("QEMU ended ({line})"),
+                }
+            }
+            error => error,
         }
     }
 

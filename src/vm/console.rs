@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// What the agent prints once it listens, whatever on (guest-agent/src/server.rs): the guest's driver is up by then.
 const AGENT_LISTENS: &[u8] = b"smolvm-guest-agent: listening on ";
@@ -22,6 +23,7 @@ pub(super) struct Console {
     read_bytes: u64,
     window: Vec<u8>,
     agent_listens: bool,
+    last_said: Option<Instant>,
 }
 
 impl Console {
@@ -31,6 +33,7 @@ impl Console {
             read_bytes: 0,
             window: Vec::new(),
             agent_listens: false,
+            last_said: None,
         }
     }
 
@@ -42,6 +45,9 @@ impl Console {
             file.take(PIECE_BYTES).read_to_end(&mut piece)
         });
         self.read_bytes += read.unwrap_or(0) as u64;
+        if !piece.is_empty() {
+            self.last_said = Some(Instant::now());
+        }
         self.window.extend(piece);
         let mut windows = self.window.windows(AGENT_LISTENS.len());
         self.agent_listens |= windows.any(|window| window == AGENT_LISTENS);
@@ -52,6 +58,11 @@ impl Console {
     /// Whether the guest has said anything.
     pub(super) fn has_begun(&self) -> bool {
         self.read_bytes > 0
+    }
+
+    /// Whether the guest has said something, and then nothing for so long.
+    pub(super) fn is_silent_for(&self, span: Duration) -> bool {
+        self.last_said.is_some_and(|last| last.elapsed() >= span)
     }
 
     /// Whether the agent has said that it listens.
@@ -109,10 +120,12 @@ mod tests {
         let path = folder.path().join("c");
         let mut console = Console::new(&path);
         console.look();
-        assert!(!console.has_begun());
+        assert!(!console.has_begun() && !console.is_silent_for(Duration::ZERO));
         std::fs::write(&path, "boot\r\nsmolvm-guest-agent: list").unwrap();
         console.look();
         assert!(console.has_begun() && !console.agent_has_listened());
+        assert!(console.is_silent_for(Duration::ZERO));
+        assert!(!console.is_silent_for(Duration::from_secs(3600)));
         std::fs::write(
             &path,
             "boot\r\nsmolvm-guest-agent: listening on inherited descriptor 4\r\n",

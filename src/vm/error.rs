@@ -6,7 +6,7 @@ use crate::image::ImageError;
 use crate::places::NoPlace;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why a VM cannot be started, found or ended.
@@ -21,12 +21,24 @@ pub enum VmError {
         /// Why not.
         source: io::Error,
     },
+    /// Others have been giving out names, or ending VMs, for too long.
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// What is known of a VM makes no sense.
     BrokenRecord {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A path cannot be put down in a record.
+    NotUtf8 {
+        /// The image folder, or a socket in the state folder.
+        path: PathBuf,
     },
     /// A VM of that name lives.
     NameTaken {
@@ -54,6 +66,11 @@ pub enum VmError {
     },
     /// Every CID is taken.
     NoCidLeft,
+    /// Somebody else on this host has the CID; others were tried.
+    CidTaken {
+        /// The CID.
+        cid: u32,
+    },
     /// A Unix socket's path has at most 107 bytes.
     SocketPathTooLong {
         /// The path that would be needed.
@@ -114,9 +131,21 @@ impl fmt::Display for VmError {
             Self::State { path, .. } => {
                 write!(formatter, "cannot keep track of VMs in {}", path.display())
             }
+            Self::Locked { path, limit } => write!(
+                formatter,
+                "another process has held {} for {} s; try again once it is done, or end it",
+                path.display(),
+                limit.as_secs_f64()
+            ),
             Self::BrokenRecord { path, reason } => write!(
                 formatter,
                 "{} is broken ({reason}); remove its folder once the VM's processes are gone",
+                path.display()
+            ),
+            Self::NotUtf8 { path } => write!(
+                formatter,
+                "{} is not UTF-8, which a VM's record has to be; move the image, or set \
+                 SMOLVM_STATE_DIR to another folder",
                 path.display()
             ),
             Self::NameTaken { name } => write!(
@@ -132,13 +161,17 @@ impl fmt::Display for VmError {
                 formatter,
                 "the VM {name} has stopped; start it anew with smolctl vm start --name \
                  {name} --image {}",
-                image.display()
+                shell_word(image)
             ),
             Self::StillStarting { name, pid } => write!(
                 formatter,
                 "the VM {name} is still being started by process {pid}; wait, or interrupt that one"
             ),
             Self::NoCidLeft => formatter.write_str("every CID is taken; stop a VM first"),
+            Self::CidTaken { cid } => write!(
+                formatter,
+                "other VMs on this host have every CID that was tried, {cid} the last; stop one first"
+            ),
             Self::SocketPathTooLong { path } => write!(
                 formatter,
                 "the socket {} has a longer path than the 107 bytes allowed; set SMOLVM_STATE_DIR \
@@ -177,7 +210,7 @@ impl fmt::Display for VmError {
             Self::Agent(error) => error.fmt(formatter),
             Self::WouldNotEnd { pid } => write!(
                 formatter,
-                "process {pid} did not end, though it was killed; the VM is kept in the list"
+                "process {pid} could not be ended; the VM is kept in the list"
             ),
             Self::Cancelled => formatter.write_str("interrupted"),
         }
@@ -195,6 +228,16 @@ impl std::error::Error for VmError {
     }
 }
 
+/// A path as one word of a shell's command line.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 impl From<NoPlace> for VmError {
     fn from(error: NoPlace) -> Self {
         Self::NoPlace(error)
@@ -206,6 +249,22 @@ impl From<ImageError> for VmError {
         match error {
             ImageError::Cancelled => Self::Cancelled,
             error => Self::Image(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_quoted_for_a_shell_where_it_has_to_be() {
+        for (path, word) in [
+            ("/images/x86_64-6.12", "/images/x86_64-6.12"),
+            ("/my images/a", "'/my images/a'"),
+            ("/it's/$a", r"'/it'\''s/$a'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), word);
         }
     }
 }

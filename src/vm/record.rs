@@ -97,6 +97,15 @@ impl VmRecord {
         processes.filter(|_| self.is_of_this_boot())
     }
 
+    /// Every path in the record.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let socket = match &self.vsock {
+            VsockPath::Cid => None,
+            VsockPath::Socket(path) => Some(path),
+        };
+        std::iter::once(&self.image).chain(socket)
+    }
+
     /// Where the VM's agent is reached.
     #[must_use]
     pub fn address(&self) -> Option<Address> {
@@ -108,6 +117,11 @@ impl VmRecord {
                 Some(Address::ConnectSocket { path, port })
             }
         }
+    }
+
+    /// Whether this tells of the same start of a VM; its name may have been taken anew.
+    pub(super) fn is_of_start(&self, other: &Self) -> bool {
+        self.starter == other.starter && self.boot_id == other.boot_id
     }
 
     fn is_of_this_boot(&self) -> bool {

@@ -5,26 +5,35 @@
 //! no VM can have, and the next start removes it.
 //!
 //! ```text
-//! <state>/vms/.lock           held while names and CIDs are given out
+//! <state>/vms/.lock           held while names and CIDs are given out, and while a VM is removed
 //! <state>/vms/NAME/vm.json    the record
 //! <state>/vms/NAME/*.sock     sockets; *.log  what QEMU, device and guest said
+//! <state>/vms/NAME/*.process  what QEMU and device said of themselves before the record could
 //! ```
 
-use super::VmError;
 use super::record::{RECORD_FORMAT, Status, VmRecord};
+use super::{VmError, boot, detached};
+use crate::cancel::Cancel;
+use crate::deadline::Deadline;
 use crate::places;
 use crate::target::{GuestCid, VmName};
-use crate::transport::Address;
+use crate::transport::{Address, pause};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const RECORD_NAME: &str = "vm.json";
 /// What begins the name of a directory that is being made or removed.
 const PASSING_PREFIX: &str = ".passing-";
+/// How long a caller waits for others that give out names and CIDs, or end what a crash has left.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
+/// How often the lock is tried.
+const LOCK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The VMs of this user.
 #[derive(Clone, Debug)]
@@ -32,7 +41,7 @@ pub struct Registry {
     folder: PathBuf,
 }
 
-/// Held while names and CIDs are given out; dropping it lets the next one in.
+/// Held while names and CIDs are given out and while a VM is removed; dropping it lets the next one in.
 #[derive(Debug)]
 pub struct RegistryLock<'registry> {
     registry: &'registry Registry,
@@ -110,28 +119,30 @@ impl Registry {
         write_record(&self.dir(&record.name), record)
     }
 
-    /// Removes a VM's directory. One that is gone is fine.
+    /// Lets one caller at a time give out names and CIDs and remove VMs. One who does that takes
+    /// moments, or seconds where a crash has left processes.
     ///
     /// # Errors
-    /// [`VmError::State`].
-    pub fn remove(&self, name: &str) -> Result<(), VmError> {
-        let dir = self.dir(name);
-        let passing = tempfile::Builder::new()
-            .prefix(PASSING_PREFIX)
-            .tempdir_in(&self.folder)
-            .map_err(state_error(&self.folder))?;
-        match fs::rename(&dir, passing.path().join(name)) {
-            Ok(()) => passing.close().map_err(state_error(&dir)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(state_error(&dir)(error)),
-        }
+    /// [`VmError::State`], [`VmError::Locked`], [`VmError::Cancelled`].
+    pub fn lock(&self, cancel: &Cancel) -> Result<RegistryLock<'_>, VmError> {
+        self.lock_within(LOCK_LIMIT, |span| {
+            pause(span, cancel).map_err(|_| VmError::Cancelled)
+        })
     }
 
-    /// Lets one caller at a time give out names and CIDs.
-    ///
-    /// # Errors
-    /// [`VmError::State`].
-    pub fn lock(&self) -> Result<RegistryLock<'_>, VmError> {
+    /// The same for a way out, on which nobody can be told any more.
+    pub(super) fn lock_on_the_way_out(&self) -> Result<RegistryLock<'_>, VmError> {
+        self.lock_within(LOCK_LIMIT, |span| {
+            std::thread::sleep(span);
+            Ok(())
+        })
+    }
+
+    fn lock_within(
+        &self,
+        limit: Duration,
+        pause: impl Fn(Duration) -> Result<(), VmError>,
+    ) -> Result<RegistryLock<'_>, VmError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -143,8 +154,18 @@ impl Registry {
             .append(true)
             .open(&path)
             .map_err(state_error(&path))?;
-        flock(&file, FlockOperation::LockExclusive)
-            .map_err(|errno| state_error(&path)(errno.into()))?;
+        let deadline = Deadline::after(limit);
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::WOULDBLOCK) if deadline.has_passed() => {
+                    return Err(VmError::Locked { path, limit });
+                }
+                Err(Errno::WOULDBLOCK) => pause(LOCK_INTERVAL)?,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(state_error(&path)(errno.into())),
+            }
+        }
         Ok(RegistryLock {
             registry: self,
             _file: file,
@@ -175,11 +196,14 @@ impl Registry {
             path: path.clone(),
             reason,
         };
-        let record: VmRecord =
+        let mut record: VmRecord =
             serde_json::from_slice(&json).map_err(|error| broken(error.to_string()))?;
         if record.format != RECORD_FORMAT || record.name != name {
             return Err(broken("its format or name is another".to_owned()));
         }
+        let traced = |name| detached::traced(&boot::log_path(&self.dir(&record.name), name));
+        record.qemu = traced("qemu").or(record.qemu);
+        record.device = traced("device").or(record.device);
         Ok(Some(record))
     }
 }
@@ -202,9 +226,17 @@ impl RegistryLock<'_> {
     /// # Errors
     /// [`VmError::State`], [`VmError::NoCidLeft`].
     pub fn free_cid(&self) -> Result<GuestCid, VmError> {
+        self.free_cid_from(GuestCid::FIRST)
+    }
+
+    /// The same from `first` on.
+    ///
+    /// # Errors
+    /// As [`Self::free_cid`].
+    pub fn free_cid_from(&self, first: GuestCid) -> Result<GuestCid, VmError> {
         let records = self.registry.list()?;
         let taken: BTreeSet<u32> = records.iter().flatten().map(|record| record.cid).collect();
-        (GuestCid::FIRST.number()..)
+        (first.number()..)
             .find(|cid| !taken.contains(cid))
             .and_then(GuestCid::new)
             .ok_or(VmError::NoCidLeft)
@@ -231,8 +263,33 @@ impl RegistryLock<'_> {
         fs::rename(passing.path(), &dir).map_err(state_error(&dir))
     }
 
-    /// Directories are made under the lock, so one that passes now is a crash's, or is being removed
-    /// by somebody who does not mind help.
+    /// Removes a VM's directory, unless its record has become one that is not `wanted`: another start
+    /// may have taken the name meanwhile. One that is gone is fine.
+    ///
+    /// # Errors
+    /// [`VmError::State`], [`VmError::BrokenRecord`].
+    pub fn remove(
+        &self,
+        name: &str,
+        wanted: impl FnOnce(&VmRecord) -> bool,
+    ) -> Result<(), VmError> {
+        if self.registry.load(name)?.is_some_and(|now| !wanted(&now)) {
+            return Ok(());
+        }
+        let folder = &self.registry.folder;
+        let dir = self.registry.dir(name);
+        let passing = tempfile::Builder::new()
+            .prefix(PASSING_PREFIX)
+            .tempdir_in(folder)
+            .map_err(state_error(folder))?;
+        match fs::rename(&dir, passing.path().join(name)) {
+            Ok(()) => passing.close().map_err(state_error(&dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(state_error(&dir)(error)),
+        }
+    }
+
+    /// Directories are made and removed under the lock, so one that passes now is a crash's.
     fn sweep(&self) {
         let entries = fs::read_dir(&self.registry.folder).into_iter().flatten();
         for entry in entries.flatten() {
@@ -249,7 +306,12 @@ impl RegistryLock<'_> {
 
 fn write_record(dir: &Path, record: &VmRecord) -> Result<(), VmError> {
     let path = dir.join(RECORD_NAME);
-    let json = serde_json::to_vec_pretty(record).expect("strings and numbers are always JSON");
+    if let Some(path) = record.paths().find(|path| path.to_str().is_none()) {
+        let path = path.clone();
+        return Err(VmError::NotUtf8 { path });
+    }
+    let json = serde_json::to_vec_pretty(record)
+        .expect("strings, numbers and paths in UTF-8 are always JSON");
     let write = || {
         let mut file = tempfile::Builder::new()
             .prefix(PASSING_PREFIX)
@@ -268,7 +330,7 @@ pub(super) fn state_error(path: &Path) -> impl FnOnce(io::Error) -> VmError + us
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::arch::Arch;
     use crate::vm::process::ProcessId;
@@ -297,22 +359,43 @@ mod tests {
         (state, registry)
     }
 
+    fn lock(registry: &Registry) -> RegistryLock<'_> {
+        registry.lock(&Cancel::new().unwrap()).unwrap()
+    }
+
     #[test]
     fn names_and_cids_in_use_are_passed_over() {
         let (_state, registry) = registry();
-        let lock = registry.lock().unwrap();
+        let lock = lock(&registry);
         lock.create(&record("vm1", 3)).unwrap();
         lock.create(&record("other", 5)).unwrap();
         assert_eq!(lock.free_name().unwrap(), "vm2");
         assert_eq!(lock.free_cid().unwrap().number(), 4);
+        let first = GuestCid::new(5).unwrap();
+        assert_eq!(lock.free_cid_from(first).unwrap().number(), 6);
         assert!(matches!(
             lock.create(&record("vm1", 4)),
             Err(VmError::NameTaken { .. })
         ));
-        registry.remove("vm1").unwrap();
-        registry.remove("vm1").unwrap();
+        lock.remove("vm1", |_| false).unwrap();
+        assert_eq!(lock.free_name().unwrap(), "vm2");
+        lock.remove("vm1", |now| now.cid == 3).unwrap();
+        lock.remove("vm1", |_| true).unwrap();
         assert_eq!(lock.free_name().unwrap(), "vm1");
         assert_eq!(registry.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn lock_that_is_held_is_awaited_until_the_limit_or_a_cancel() {
+        let (_state, registry) = registry();
+        let held = lock(&registry);
+        let error = registry.lock_within(Duration::ZERO, |_| Ok(()));
+        assert!(matches!(error, Err(VmError::Locked { .. })));
+        let cancel = Cancel::new().unwrap();
+        cancel.cancel();
+        assert!(matches!(registry.lock(&cancel), Err(VmError::Cancelled)));
+        drop(held);
+        assert!(registry.lock(&cancel).is_ok());
     }
 
     #[test]
@@ -330,7 +413,7 @@ mod tests {
     #[test]
     fn what_a_crash_left_is_removed_and_broken_records_are_told() {
         let (_state, registry) = registry();
-        let lock = registry.lock().unwrap();
+        let lock = lock(&registry);
         let left = registry.dir(".passing-x");
         fs::create_dir(&left).unwrap();
         lock.create(&record("a", 3)).unwrap();

@@ -13,10 +13,14 @@ use super::registry::{Registry, RegistryLock};
 use super::{VmError, stop};
 use crate::cancel::Cancel;
 use crate::channel::Pong;
+use crate::deadline::Deadline;
 use crate::image::Image;
 use crate::target::{GuestCid, VmName};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How many CIDs are tried where others on this host have taken the first.
+const CID_TRIES: u32 = 16;
 
 /// What somebody wants of a VM.
 #[derive(Clone, Debug)]
@@ -33,8 +37,7 @@ pub struct StartOptions {
     pub acceleration: Acceleration,
     /// Words to add to the kernel's command line.
     pub kernel_append: Option<String>,
-    /// How long the agent may take to answer, from QEMU's start; counted anew where KVM turns out
-    /// not to start the kernel and emulation is taken.
+    /// How long the agent may take to answer, from QEMU's first start, whatever is tried meanwhile.
     pub ready_limit: Duration,
 }
 
@@ -69,7 +72,7 @@ pub fn start(
     let image = Image::open(&options.image)?;
     let qemu = find_qemu(image.manifest.arch)?;
     let provider = DeviceProvider::find()?;
-    let record = register(registry, options, &image, &provider)?;
+    let record = register(registry, options, &image, &provider, cancel)?;
     let mut vm = Unfinished {
         registry,
         record,
@@ -80,22 +83,44 @@ pub fn start(
         DeviceProvider::Kernel => None,
         DeviceProvider::Program(program) => Some((program, DeviceSockets::in_dir(&dir)?)),
     };
-    let plan = BootPlan {
+    let mut plan = BootPlan {
         registry,
         qemu,
         device,
         cid: GuestCid::new(vm.record.cid).expect("the record was made with a guest's CID"),
         ready_limit: options.ready_limit,
+        deadline: Deadline::after(options.ready_limit),
         cancel,
         dir,
     };
-    let spec = spec_of(options, &image, &plan, &vm.record.name);
-    let pong = boot(&plan, spec, options.acceleration, &image, &mut vm, report)?;
+    let mut tries = 1;
+    let pong = loop {
+        let spec = spec_of(options, &image, &plan, &vm.record.name);
+        match boot(&plan, spec, options.acceleration, &image, &mut vm, report) {
+            Err(VmError::CidTaken { .. }) if tries < CID_TRIES => tries += 1,
+            outcome => break outcome?,
+        }
+        plan.cid = take_next_cid(registry, &mut vm.record, cancel)?;
+    };
     vm.kept = true;
     Ok(Started {
         record: vm.record.clone(),
         pong,
     })
+}
+
+/// Other users, and programs that are not ours, give out CIDs of this host as well.
+fn take_next_cid(
+    registry: &Registry,
+    record: &mut VmRecord,
+    cancel: &Cancel,
+) -> Result<GuestCid, VmError> {
+    let lock = registry.lock(cancel)?;
+    let next = GuestCid::new(record.cid + 1).ok_or(VmError::NoCidLeft)?;
+    let cid = lock.free_cid_from(next)?;
+    record.cid = cid.number();
+    registry.save(record)?;
+    Ok(cid)
 }
 
 /// A registered VM that goes again unless it is kept.
@@ -109,7 +134,9 @@ impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if !self.kept {
             // Nobody could be told; the next start or stop of that name tries again.
-            let _ = self.registry.remove(&self.record.name);
+            let _ = self.registry.lock_on_the_way_out().and_then(|lock| {
+                lock.remove(&self.record.name, |now| now.is_of_start(&self.record))
+            });
         }
     }
 }
@@ -120,8 +147,9 @@ fn register(
     options: &StartOptions,
     image: &Image,
     provider: &DeviceProvider,
+    cancel: &Cancel,
 ) -> Result<VmRecord, VmError> {
-    let lock = registry.lock()?;
+    let lock = registry.lock(cancel)?;
     let name = match &options.name {
         Some(name) => {
             make_room(&lock, registry, name)?;
@@ -157,11 +185,11 @@ fn register(
     Ok(record)
 }
 
-fn make_room(_lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
+fn make_room(lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
     match registry.get(name) {
-        Ok(record) if record.status() == Status::Stopped => stop::clear(registry, &record),
+        Ok(record) if record.status() == Status::Stopped => stop::clear(lock, &record),
         Ok(record) => Err(VmError::NameTaken { name: record.name }),
-        Err(VmError::NoSuchVm { .. }) => registry.remove(name.as_str()),
+        Err(VmError::NoSuchVm { .. }) => lock.remove(name.as_str(), |_| true),
         Err(error) => Err(error),
     }
 }
@@ -232,7 +260,9 @@ fn boot(
                     report(Progress::KvmFailed(first_line(&error)));
                     let reason = "KVM does not start this kernel here";
                     let pong = boot_with(Accelerator::Tcg, reason, report)?;
-                    verdict.remember(false);
+                    if matches!(error, VmError::Kvm { .. }) && plan.is_patient_with_kvm() {
+                        verdict.remember(false);
+                    }
                     Ok(pong)
                 }
                 Err(error) => Err(error),
@@ -255,12 +285,9 @@ fn boot_once(
     Ok(pong)
 }
 
-/// Whatever else goes wrong would go wrong under emulation, too.
+/// Whatever else goes wrong would go wrong under emulation, too, or has taken all the time.
 fn may_be_kvms_fault(error: &VmError) -> bool {
-    matches!(
-        error,
-        VmError::Kvm { .. } | VmError::Died { .. } | VmError::NotReady { .. }
-    )
+    matches!(error, VmError::Kvm { .. } | VmError::Died { .. })
 }
 
 fn first_line(error: &VmError) -> String {

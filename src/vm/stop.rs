@@ -1,13 +1,15 @@
 //! Ending a VM: in order through its agent, else by signals.
 //!
 //! Owns the order: the guest syncs and powers off, QEMU ends by itself or by SIGTERM or SIGKILL, then
-//! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds.
+//! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds. Who
+//! gives up keeps the VM, whatever the guest does with what it was told: no signal is sent then.
 
 use super::VmError;
 use super::record::{Status, VmRecord};
-use super::registry::Registry;
+use super::registry::{Registry, RegistryLock};
 use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Command, SHUTDOWN, ShutdownMode};
+use crate::deadline::Deadline;
 use crate::target::VmName;
 use smolvm_protocol::request::{RunRequest, Shell};
 use std::time::Duration;
@@ -19,6 +21,8 @@ const AGENT_LIMIT: Duration = Duration::from_secs(3);
 /// How long QEMU may take to end once the guest was told: processes and disks have 8 s in a guest of
 /// ours (guest-agent/src/init/ending.rs).
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(10);
+/// How often is looked whether to give up meanwhile.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a process may take to end by SIGTERM.
 const TERM_LIMIT: Duration = Duration::from_secs(3);
 
@@ -37,7 +41,7 @@ pub enum Ending {
 ///
 /// # Errors
 /// [`VmError::NoSuchVm`], [`VmError::StillStarting`], [`VmError::WouldNotEnd`], [`VmError::State`],
-/// [`VmError::BrokenRecord`].
+/// [`VmError::BrokenRecord`], [`VmError::Locked`]; [`VmError::Cancelled`], and the VM is kept.
 pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Ending, VmError> {
     let record = registry.get(name)?;
     let ending = match record.status() {
@@ -48,29 +52,38 @@ pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Endin
             });
         }
         Status::Stopped => Ending::AlreadyStopped,
-        Status::Running => match power_off(&record, cancel) {
+        Status::Running => match power_off(&record, cancel)? {
             true => Ending::PoweredOff,
             false => Ending::Killed,
         },
     };
-    clear(registry, &record)?;
+    end_processes(&record)?;
+    clear(&registry.lock(cancel)?, &record)?;
     Ok(ending)
 }
 
-/// Ends whatever is left of a VM's processes and removes its directory.
-pub(super) fn clear(registry: &Registry, record: &VmRecord) -> Result<(), VmError> {
+/// Ends whatever is left of a VM's processes and removes its directory, unless somebody has started a
+/// VM of that name meanwhile.
+pub(super) fn clear(lock: &RegistryLock<'_>, record: &VmRecord) -> Result<(), VmError> {
+    end_processes(record)?;
+    lock.remove(&record.name, |now| {
+        now.is_of_start(record) && now.status() == Status::Stopped
+    })
+}
+
+fn end_processes(record: &VmRecord) -> Result<(), VmError> {
     for process in record.processes() {
         if !process.end(TERM_LIMIT) {
             return Err(VmError::WouldNotEnd { pid: process.pid });
         }
     }
-    registry.remove(&record.name)
+    Ok(())
 }
 
 /// Asks the guest to power off; says whether QEMU has ended by that.
-fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
+fn power_off(record: &VmRecord, cancel: &Cancel) -> Result<bool, VmError> {
     let (Some(address), Some(qemu)) = (record.address(), record.qemu) else {
-        return false;
+        return Ok(false);
     };
     let channel = Channel::with_cancel(address, cancel.clone());
     let told = match channel.ping(AGENT_LIMIT) {
@@ -87,9 +100,19 @@ fn power_off(record: &VmRecord, cancel: &Cancel) -> bool {
     // A guest may be gone before its answer is through; an agent that is silent has powered nothing off.
     let limit = match told {
         Ok(()) | Err(ChannelError::ClosedEarly | ChannelError::Transport(_)) => POWER_OFF_LIMIT,
+        Err(ChannelError::Cancelled) => return Err(VmError::Cancelled),
         Err(_) => Duration::ZERO,
     };
-    qemu.wait(limit)
+    let deadline = Deadline::after(limit);
+    while !qemu.wait(LOOK_INTERVAL) {
+        if cancel.is_cancelled() {
+            return Err(VmError::Cancelled);
+        }
+        if deadline.has_passed() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The way of agents without the feature: nobody is asked to end, but what is written is kept.
@@ -105,4 +128,27 @@ fn power_off_by_command(channel: &Channel) -> Result<(), ChannelError> {
     channel
         .run(&command, &mut std::io::sink(), &mut std::io::sink())
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::registry::tests::record;
+
+    #[test]
+    fn vm_that_has_taken_the_name_meanwhile_is_left_alone() {
+        let state = tempfile::tempdir().unwrap();
+        let registry = Registry::at(state.path());
+        let lock = registry.lock(&Cancel::new().unwrap()).unwrap();
+        let mut stopped = record("a", 3);
+        stopped.starter.start_time += 1;
+        let new = record("a", 3);
+        lock.create(&new).unwrap();
+        clear(&lock, &stopped).unwrap();
+        clear(&lock, &new).unwrap();
+        assert!(registry.dir("a").exists());
+        registry.save(&stopped).unwrap();
+        clear(&lock, &stopped).unwrap();
+        assert!(!registry.dir("a").exists());
+    }
 }

@@ -82,7 +82,8 @@ pub(crate) struct RunArguments {
     /// Which shell: that of a login ($SHELL -lc), or raw (/bin/sh -c)
     #[arg(long, default_value = "login", value_parser = ["login", "raw"])]
     pub(crate) shell: String,
-    /// Have the agent kill the command after so long; 0 means never
+    /// Have the agent kill the command after so long, and wait 45 s more for it to say so; 0 means
+    /// never
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = limit)]
     pub(crate) timeout: Option<f64>,
     /// Set a variable for the command (repeatable)
@@ -168,6 +169,9 @@ pub(crate) struct VmArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum VmVerb {
     /// Boot an image and wait until its agent answers; prints the VM's name
+    ///
+    /// What the guest says on its console goes to console.log in the VM's state folder. It has no bound,
+    /// so a guest that is not trusted wants a quota on the file system of SMOLVM_STATE_DIR.
     Start(VmStartArguments),
     /// Show the VMs of this user
     List(VmListArguments),

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
 
 fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
     let cancel = interrupt.cancel();
+    smolvm_host::places::check().map_err(Failure::usage)?;
     match verb {
         Verb::Ping(arguments) => ping::ping(&arguments, cancel),
         Verb::WaitReady(arguments) => ping::wait_ready(&arguments, cancel),

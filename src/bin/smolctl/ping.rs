@@ -49,14 +49,9 @@ fn ask(
             .to_string(),
         )?;
     } else {
-        let version: String = pong
-            .agent_version
-            .chars()
-            .filter(|c| !c.is_control())
-            .collect();
         print_line(&format!(
-            "agent {version}, protocol {}, {milliseconds:.1} ms",
-            pong.protocol
+            "agent {}, protocol {}, {milliseconds:.1} ms",
+            pong.agent_version, pong.protocol
         ))?;
     }
     Ok(0)

@@ -6,6 +6,7 @@ use crate::ping::duration;
 use crate::run::channel_to;
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::deadline::Deadline;
 use smolvm_protocol::request::Destination;
@@ -13,11 +14,13 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
 /// The permission bits that a sent file takes over.
 const KEPT_MODE: u32 = 0o777;
+/// So much of a file is read to see whether it is as long as it says; files that are not are short.
+const PROBE_BYTES: usize = 64 * 1024;
 
 pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failure> {
     if arguments.remote.is_empty() {
@@ -64,11 +67,10 @@ impl Source {
             });
         }
         let open = || -> anyhow::Result<Self> {
-            let mut file = File::open(path)?;
+            let mut file = open_at_once(path)?;
             let metadata = file.metadata()?;
             anyhow::ensure!(!metadata.is_dir(), "is a directory");
-            // Pipes, and files of /proc, do not know their size.
-            if !metadata.is_file() || metadata.len() == 0 {
+            if !metadata.is_file() || !knows_its_size(&file, metadata.len())? {
                 file = spool(&file, cancel)?;
             }
             Ok(Self {
@@ -79,6 +81,25 @@ impl Source {
             })
         };
         open().with_context(|| format!("cannot send {}", path.display()))
+    }
+}
+
+/// Opens a file without waiting for somebody who writes to a pipe: that is [`spool`]'s, which also
+/// hears signals.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?.into())
+}
+
+/// Whether a file's beginning is as long as its size lets expect. Files of /proc say 0, those of
+/// sysfs 4096, whatever they hold. The file's position stays.
+fn knows_its_size(file: &File, size: u64) -> io::Result<bool> {
+    let mut beginning =
+        vec![0; usize::try_from(size).map_or(PROBE_BYTES, |size| size.min(PROBE_BYTES))];
+    match file.read_exact_at(&mut beginning, 0) {
+        Ok(()) => Ok(size > 0),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -93,11 +114,14 @@ fn spool(source: &File, cancel: &Cancel) -> anyhow::Result<File> {
         ];
         poll(&mut fds, None)?;
         anyhow::ensure!(fds[1].revents().is_empty(), "interrupted");
-        let count = (&mut &*source).read(&mut buffer)?;
-        if count == 0 {
-            break;
+        match (&mut &*source).read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => copy.write_all(&buffer[..count])?,
+            // Somebody else was faster to read from the pipe.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
-        copy.write_all(&buffer[..count])?;
     }
     copy.rewind()?;
     Ok(copy)

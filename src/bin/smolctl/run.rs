@@ -43,18 +43,15 @@ fn command_of(arguments: RunArguments) -> Result<Command, Failure> {
             "there is no command line; give one with -c LINE",
         ));
     }
-    Ok(Command {
-        request: RunRequest {
-            command: line,
-            shell: match arguments.shell.as_str() {
-                "raw" => Shell::Raw,
-                _ => Shell::Login,
-            },
-            timeout: arguments.timeout.and_then(Timeout::from_seconds),
-            environment: environment_of(&arguments.environment)?,
+    Ok(Command::new(RunRequest {
+        command: line,
+        shell: match arguments.shell.as_str() {
+            "raw" => Shell::Raw,
+            _ => Shell::Login,
         },
-        deadline: None,
-    })
+        timeout: arguments.timeout.and_then(Timeout::from_seconds),
+        environment: environment_of(&arguments.environment)?,
+    }))
 }
 
 fn environment_of(entries: &[OsString]) -> Result<Environment, Failure> {
@@ -89,12 +86,30 @@ fn exit_code(outcome: Outcome) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::{Arguments, Verb};
+    use clap::Parser;
+    use smolvm_host::channel::ANSWER_MARGIN;
 
     #[test]
     fn exit_code_mirrors_status_signal_and_time_limit() {
         assert_eq!(exit_code(Outcome::Exited(42)), 42);
         assert_eq!(exit_code(Outcome::Killed(9)), 137);
         assert_eq!(exit_code(Outcome::TimedOut(1.5)), 124);
+    }
+
+    #[test]
+    fn only_a_command_with_a_time_limit_is_not_waited_for_for_ever() {
+        let deadline = |words: &[&str]| {
+            let words = ["smolctl", "run", "cid:3", "-c", "x"].iter().chain(words);
+            match Arguments::parse_from(words).verb {
+                Verb::Run(arguments) => command_of(arguments).unwrap().deadline,
+                _ => unreachable!("the words say run"),
+            }
+        };
+        let limit = std::time::Duration::from_secs(2) + ANSWER_MARGIN;
+        assert_eq!(deadline(&["--timeout", "2"]), Some(limit));
+        assert_eq!(deadline(&["--timeout", "0"]), None);
+        assert_eq!(deadline(&[]), None);
     }
 
     #[test]

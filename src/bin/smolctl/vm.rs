@@ -66,12 +66,27 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
         started.pong.agent_version.escape_debug(),
         record.cid
     ));
-    if arguments.json {
-        print_line(&json_of(record).to_string())?;
-    } else {
-        print_line(&record.name)?;
+    let line = match arguments.json {
+        true => json_of(record).to_string(),
+        false => record.name.clone(),
+    };
+    match print_line(&line) {
+        Ok(()) => Ok(0),
+        Err(failure) => {
+            stop_unannounced(&registry, record, cancel);
+            Err(failure)
+        }
     }
-    Ok(0)
+}
+
+/// A VM whose name did not reach the caller would run on unknown to it.
+fn stop_unannounced(registry: &Registry, record: &VmRecord, cancel: &Cancel) {
+    let name = &record.name;
+    let parsed = VmName::parse(name).expect("a registered VM has a valid name");
+    match stop(registry, &parsed, cancel) {
+        Ok(_) => say(&format!("{name} is stopped again")),
+        Err(error) => say(&format!("{name} runs on: {error}")),
+    }
 }
 
 fn default_image() -> Result<PathBuf, Failure> {
