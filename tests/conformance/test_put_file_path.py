@@ -16,10 +16,10 @@ def refusal(sentence):
 
 @pytest.fixture(scope="module")
 def placed_agent(kind, tmp_path_factory):
-    """An agent whose working directory is `work` within a folder that this module's cases share."""
+    """An agent whose working directory is `area` within a folder that this module's cases share."""
     folder = tmp_path_factory.mktemp("place")
-    (folder / "work").mkdir()
-    agent = agents.start(kind, cwd=folder / "work")
+    (folder / "area").mkdir()
+    agent = agents.start(kind, cwd=folder / "area")
     yield agent, folder
     agent.end()
     shutil.rmtree(agent.directory)
@@ -27,18 +27,18 @@ def placed_agent(kind, tmp_path_factory):
 
 @pytest.fixture
 def place(placed_agent):
-    """That agent; in `work` and beside it folders and links that paths lead through, as new."""
+    """That agent; in `area` and beside it folders and links that paths lead through, as new."""
     agent, folder = placed_agent
-    for each in [*(folder / "work").iterdir(), *folder.iterdir()]:
+    for each in [*(folder / "area").iterdir(), *folder.iterdir()]:
         if each.is_dir() and not each.is_symlink():
-            if each.name != "work":
+            if each.name != "area":
                 shutil.rmtree(each)
         else:
             each.unlink()
-    for name in ("work/sub", "elsewhere/deep"):
+    for name in ("area/sub", "elsewhere/deep"):
         (folder / name).mkdir(parents=True)
-    (folder / "work/link").symlink_to("../elsewhere/deep")
-    (folder / "work/file").write_bytes(b"old")
+    (folder / "area/link").symlink_to("../elsewhere/deep")
+    (folder / "area/file").write_bytes(b"old")
     return agent, folder
 
 
@@ -50,84 +50,84 @@ def files(folder):
 @pytest.mark.parametrize(
     ("path", "lands"),
     [
-        ("{}/work/new", "work/new"),
-        ("{}//work///new", "work/new"),
-        ("//{}/work/new", "work/new"),
-        ("{}/./work/./new", "work/new"),
-        ("{}/work/new/", "work/new"),
-        ("{}/work/new/.", "work/new"),
-        ("{}/work/new//", "work/new"),
-        ("{}/work/sub/../new", "work/new"),
-        ("{}/work/missing/../new", "work/new"),
-        ("{}/work/file/../new", "work/new"),
-        ("{}/work/link/../new", "work/new"),
-        ("{}/work/link/new", "elsewhere/deep/new"),
-        ("/../../..{}/work/new", "work/new"),
-        ("{}/work/a/b/../../new", "work/new"),
-        ("{}/work/file", "work/file"),
-        ("new", "work/new"),
-        ("./new", "work/new"),
-        ("sub/new", "work/sub/new"),
+        ("{}/area/new", "area/new"),
+        ("{}//area///new", "area/new"),
+        ("//{}/area/new", "area/new"),
+        ("{}/./area/./new", "area/new"),
+        ("{}/area/new/", "area/new"),
+        ("{}/area/new/.", "area/new"),
+        ("{}/area/new//", "area/new"),
+        ("{}/area/sub/../new", "area/new"),
+        ("{}/area/missing/../new", "area/new"),
+        ("{}/area/file/../new", "area/new"),
+        ("{}/area/link/../new", "area/new"),
+        ("{}/area/link/new", "elsewhere/deep/new"),
+        ("/../../..{}/area/new", "area/new"),
+        ("{}/area/a/b/../../new", "area/new"),
+        ("{}/area/file", "area/file"),
+        ("new", "area/new"),
+        ("./new", "area/new"),
+        ("sub/new", "area/sub/new"),
         ("../new", "new"),
-        ("sub/../new", "work/new"),
-        ("missing/../new/", "work/new"),
+        ("sub/../new", "area/new"),
+        ("missing/../new/", "area/new"),
         ("link/../../new", "new"),
-        ("...", "work/..."),
-        ("..new", "work/..new"),
-        (" ", "work/ "),
-        ("-n", "work/-n"),
-        ("line\nfeed", "work/line\nfeed"),
-        ("café", "work/café"),
+        ("...", "area/..."),
+        ("..new", "area/..new"),
+        (" ", "area/ "),
+        ("-n", "area/-n"),
+        ("line\nfeed", "area/line\nfeed"),
+        ("café", "area/café"),
     ],
 )
 def test_path_is_made_absolute_by_its_letters_alone(place, path, lands):
     agent, folder = place
     assert agent.put(b"content", path=path.format(folder)).frames == [OK]
     assert (folder / lands).read_bytes() == b"content"
-    assert files(folder) == {"work/file", lands}
+    assert files(folder) == {"area/file", lands}
 
 
 @pytest.mark.parametrize(
     ("path", "name", "lands"),
     [
-        ("{}/work", "new", "work/new"),
-        ("{}/work/", "new", "work/new"),
-        ("{}/work/sub/..", "new", "work/new"),
-        (".", "new", "work/new"),
+        ("{}/area", "new", "area/new"),
+        ("{}/area/", "new", "area/new"),
+        ("{}/area/sub/..", "new", "area/new"),
+        (".", "new", "area/new"),
         ("link", "new", "elsewhere/deep/new"),
         ("link/", "new", "elsewhere/deep/new"),
-        ("sub", "a/b/new", "work/sub/new"),
-        ("sub", "/etc/new", "work/sub/new"),
-        ("sub", "../escape", "work/sub/escape"),
-        ("sub", "../../../escape", "work/sub/escape"),
-        ("sub", "./new", "work/sub/new"),
-        ("sub", "//new", "work/sub/new"),
-        ("sub", "...", "work/sub/..."),
-        ("sub", ".hidden", "work/sub/.hidden"),
-        ("sub", " new ", "work/sub/ new "),
-        ("sub", "back\\slash", "work/sub/back\\slash"),
-        ("{}/work", "file", "work/file"),
-        ("file", "ignored", "work/file"),
-        ("new", "../ignored", "work/new"),
-        ("new", "..", "work/new"),
-        ("new/", "ignored", "work/new"),
+        ("sub", "a/b/new", "area/sub/new"),
+        ("sub", "/etc/new", "area/sub/new"),
+        ("sub", "../escape", "area/sub/escape"),
+        ("sub", "../../../escape", "area/sub/escape"),
+        ("sub", "./new", "area/sub/new"),
+        ("sub", "//new", "area/sub/new"),
+        ("sub", "...", "area/sub/..."),
+        ("sub", ".hidden", "area/sub/.hidden"),
+        ("sub", " new ", "area/sub/ new "),
+        ("sub", "back\\slash", "area/sub/back\\slash"),
+        ("{}/area", "file", "area/file"),
+        ("file", "ignored", "area/file"),
+        ("new", "../ignored", "area/new"),
+        ("new", "..", "area/new"),
+        ("new/", "ignored", "area/new"),
     ],
 )
 def test_file_for_a_folder_goes_inside_it_by_its_name(place, path, name, lands):
     agent, folder = place
     assert agent.put(b"content", path=path.format(folder), name=name).frames == [OK]
     assert (folder / lands).read_bytes() == b"content"
-    assert files(folder) == {"work/file", lands}
+    assert files(folder) == {"area/file", lands}
 
 
-@pytest.mark.parametrize("path", ["{}/work", "{}/work/", "{}/work/./sub", "sub", "sub/", "link", "."])
+@pytest.mark.parametrize("path", ["{}/area", "{}/area/", "{}/area/./sub", "sub", "sub/", "link", "."])
 @pytest.mark.parametrize("name", [{}, {"name": None}, {"name": ""}, {"name": "x/"}, {"name": "/"}, {"name": "../"}], ids=str)
 def test_folder_without_a_file_name_is_refused(place, path, name):
     agent, folder = place
     path = path.format(folder)
     answer = agent.put(b"content", path=path, **name)
     assert answer.frames == refusal(f"destination is a directory and no filename was provided: {path}")
-    assert files(folder) == {"work/file"}
+    assert files(folder) == {"area/file"}
 
 
 @pytest.mark.parametrize("name", [".", "..", "a/.", "a/..", "../..", "/.."])
@@ -135,7 +135,7 @@ def test_name_that_is_a_folders_is_refused(place, name):
     agent, folder = place
     answer = agent.put(b"content", path="sub", name=name)
     assert answer.frames == refusal(f"destination filename is invalid: {name} (cannot be '.' or '..')")
-    assert files(folder) == {"work/file"}
+    assert files(folder) == {"area/file"}
 
 
 @pytest.mark.parametrize("path", [{}, {"path": None}, {"path": ""}], ids=["absent", "null", "empty"])
@@ -165,8 +165,8 @@ def test_file_that_cannot_be_created_is_refused_with_the_reason(place, path, err
     agent, folder = place
     sentence = agent.put(b"content", path=path).control["error"]
     assert sentence.startswith(f"cannot create file: {error}: ")
-    assert str(folder / "work" / path.rpartition("/")[0]) in sentence
-    assert files(folder) == {"work/file"}
+    assert str(folder / "area" / path.rpartition("/")[0]) in sentence
+    assert files(folder) == {"area/file"}
 
 
 def test_folder_without_permission_is_refused_with_the_reason(start_agent, tmp_path):
@@ -181,10 +181,10 @@ def test_folder_without_permission_is_refused_with_the_reason(start_agent, tmp_p
 
 def test_folder_of_the_files_name_inside_a_folder_is_not_replaced(place):
     agent, folder = place
-    answer = agent.put(b"content", path=f"{folder}/work", name="sub")
+    answer = agent.put(b"content", path=f"{folder}/area", name="sub")
     assert answer.control["ok"] is False
     assert "[Errno 21] Is a directory" in answer.control["error"]
-    assert files(folder) == {"work/file"}
+    assert files(folder) == {"area/file"}
 
 
 REFUSED = {
