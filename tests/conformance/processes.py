@@ -6,6 +6,10 @@ from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
+# A command line that prints its shell's descriptors. Listing the folder would open one for it, and a pipeline
+# leaves one of the shell's own open for a moment.
+OPEN_DESCRIPTORS = "for n in $(seq 0 1023); do [ ! -e /proc/$$/fd/$n ] || echo $n; done"
+
 
 def wait_until(condition, seconds, what):
     """Polls until `condition()` is true; fails with `what` in the message when the time is over."""

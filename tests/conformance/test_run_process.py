@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from host import request
-from processes import wait_until
+from processes import OPEN_DESCRIPTORS, wait_until
 
 CAP_SYS_RESOURCE = 24
 CAPABILITIES = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.M)
@@ -73,10 +73,6 @@ def test_writer_into_a_closed_pipe_dies_of_sigpipe(agent):
     answer = agent.run("{ yes; echo status $? >&2; } | head -n 1")
     assert answer.stdout == b"y\n"
     assert answer.stderr == b"status 141\n"
-
-
-# Listing the folder would open a descriptor for it, which then shows up.
-OPEN_DESCRIPTORS = "for n in $(seq 0 1023); do [ ! -e /proc/$$/fd/$n ] || echo $n; done"
 
 
 def test_command_inherits_no_descriptor(start_agent, tmp_path, marks):
