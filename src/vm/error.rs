@@ -14,6 +14,8 @@ use std::time::Duration;
 pub enum VmError {
     /// There is no folder for what is known of VMs.
     NoPlace(NoPlace),
+    /// This machine has no `/proc`, by which a VM's processes are known.
+    NoProc,
     /// What is known of VMs cannot be read or written.
     State {
         /// The file or folder.
@@ -128,6 +130,10 @@ impl fmt::Display for VmError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPlace(error) => error.fmt(formatter),
+            Self::NoProc => formatter.write_str(
+                "there is no /proc here, and a VM's processes are known by it; mount it (mount -t proc \
+                 proc /proc) and try again",
+            ),
             Self::State { path, .. } => {
                 write!(formatter, "cannot keep track of VMs in {}", path.display())
             }

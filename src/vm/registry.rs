@@ -11,6 +11,7 @@
 //! <state>/vms/NAME/*.process  what QEMU and device said of themselves before the record could
 //! ```
 
+use super::process::ProcessId;
 use super::record::{RECORD_FORMAT, Status, VmRecord};
 use super::{VmError, boot, detached};
 use crate::cancel::Cancel;
@@ -52,8 +53,12 @@ impl Registry {
     /// The registry in the state folder.
     ///
     /// # Errors
-    /// [`VmError::NoPlace`].
+    /// [`VmError::NoPlace`]; [`VmError::NoProc`], since every VM would look stopped without it, and be
+    /// forgotten while it runs.
     pub fn open() -> Result<Self, VmError> {
+        if ProcessId::of_this_process().is_none() {
+            return Err(VmError::NoProc);
+        }
         Ok(Self::at(&places::state_dir()?))
     }
 

@@ -163,10 +163,7 @@ fn register(
             VsockPath::Socket(DeviceSockets::in_dir(&registry.dir(&name))?.guest)
         }
     };
-    let starter = ProcessId::of_this_process().ok_or_else(|| VmError::State {
-        path: "/proc/self/stat".into(),
-        source: std::io::ErrorKind::NotFound.into(),
-    })?;
+    let starter = ProcessId::of_this_process().ok_or(VmError::NoProc)?;
     let record = VmRecord {
         format: RECORD_FORMAT,
         name,

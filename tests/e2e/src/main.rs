@@ -42,6 +42,17 @@ enum What {
         /// Port to connect to.
         port: u32,
     },
+    /// In the guest: has an agent inherit a socket whose peer is the guest itself, and says how that peer was met.
+    Inherited {
+        /// What is inherited.
+        #[arg(value_enum)]
+        socket: loopback::Inherited,
+        /// A free port.
+        port: u32,
+        /// More for the agent's command line.
+        #[arg(last = true)]
+        options: Vec<OsString>,
+    },
 }
 
 /// What to drive, and what to hold it to.
@@ -69,6 +80,11 @@ struct Drive {
 fn main() -> ExitCode {
     match Arguments::parse().what {
         What::Loopback { cid, port } => loopback::meet(cid, port),
+        What::Inherited {
+            socket,
+            port,
+            options,
+        } => loopback::meet_inherited(socket, port, &options),
         What::Drive(drive) => run_cases(&drive),
         What::Shutdown { target, qemu } => run_last_case(&target, qemu),
     }

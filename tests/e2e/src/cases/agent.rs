@@ -105,8 +105,23 @@ pub(crate) fn loopback(guest: &Guest) -> Checked {
         &format!("/tmp/client loopback 1 {SECOND_PORT}"),
         Duration::from_secs(20),
     );
-    guest.text(&format!("kill {second}; rm /tmp/client"))?;
-    served
+    guest.text(&format!("kill {second}"))?;
+    served?;
+    for socket in ["listener", "connection"] {
+        for (options, outcome) in [
+            ("", Outcome::Exited(3)),
+            ("-- --allow-cid 1", Outcome::Exited(0)),
+        ] {
+            let ran = guest.run(&format!(
+                "/tmp/client inherited {socket} {SECOND_PORT} {options}"
+            ))?;
+            let shown = String::from_utf8_lossy(&ran.stdout).into_owned();
+            let what =
+                format!("a peer of the guest's own on an inherited {socket} {options}: {shown}");
+            same(&what, &ran.outcome, &outcome)?;
+        }
+    }
+    guest.text("rm /tmp/client").map(drop)
 }
 
 /// What it left behind is ended, whatever made itself a daemon among it.
