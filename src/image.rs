@@ -1,14 +1,17 @@
 //! What a guest boots: a folder with a kernel, an initramfs and a manifest.
 //!
 //! Owns the way from inputs to that folder: [`layout`] says what the root holds, [`elf`], [`kernel`]
-//! and [`modules`] look at the inputs, [`root`] makes the list of entries, [`archive`] writes it,
+//! and [`modules`] look at the inputs, [`assembly`] makes the list of entries ([`root`], [`content`]),
+//! [`archive`] writes it,
 //! [`manifest`] describes the result, [`folder`] puts it in place, [`mod@build`] ties them together.
 //! Every file is read by [`regular`], so that none is endless.
 //! Refuses the clock, the user, the umask and the folder it runs in: an image is a pure function of
 //! its inputs' bytes.
 
 pub mod archive;
+pub mod assembly;
 pub mod build;
+pub mod content;
 pub mod elf;
 pub mod folder;
 pub mod kernel;

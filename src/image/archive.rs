@@ -6,10 +6,13 @@
 use super::ImageError;
 use super::root::{Content, Root, RootEntry};
 use flate2::{Compression, GzBuilder};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 const KIND_DIRECTORY: u32 = 0o040_000;
-const KIND_DEVICE: u32 = 0o020_000;
+const KIND_CHARACTER_DEVICE: u32 = 0o020_000;
+const KIND_BLOCK_DEVICE: u32 = 0o060_000;
+const KIND_PIPE: u32 = 0o010_000;
 const KIND_FILE: u32 = 0o100_000;
 const KIND_LINK: u32 = 0o120_000;
 
@@ -29,7 +32,7 @@ pub fn initramfs(root: &Root<'_>) -> Result<Vec<u8>, ImageError> {
 fn write_archive(root: &Root<'_>) -> io::Result<Vec<u8>> {
     let mut archive = Vec::new();
     for (inode, (path, entry)) in (1..).zip(root) {
-        archive = write_entry(archive, inode, path, entry)?;
+        archive = write_entry(archive, inode, path, root, entry)?;
     }
     cpio::newc::trailer(archive)
 }
@@ -38,26 +41,42 @@ fn write_entry(
     archive: Vec<u8>,
     inode: u32,
     path: &str,
+    root: &Root<'_>,
     entry: &RootEntry<'_>,
 ) -> io::Result<Vec<u8>> {
-    let (kind, bytes): (u32, &[u8]) = match &entry.content {
-        Content::Directory => (KIND_DIRECTORY, b""),
-        Content::Device { .. } => (KIND_DEVICE, b""),
-        Content::Link(target) => (KIND_LINK, target.as_bytes()),
-        Content::File(bytes) => (KIND_FILE, bytes),
+    let (kind, content) = match &entry.content {
+        Content::Directory => (KIND_DIRECTORY, None),
+        Content::CharacterDevice(_) => (KIND_CHARACTER_DEVICE, None),
+        Content::BlockDevice(_) => (KIND_BLOCK_DEVICE, None),
+        Content::Pipe => (KIND_PIPE, None),
+        Content::Link(target) => (KIND_LINK, Some(target.as_bytes().into())),
+        Content::File(content) => (KIND_FILE, Some(content.bytes()?)),
+        Content::HardLink(original) => (KIND_FILE, Some(bytes_of(root, original)?)),
     };
+    let bytes: Cow<'_, [u8]> = content.unwrap_or_default();
     let mut builder = cpio::newc::Builder::new(path.trim_start_matches('/'))
         .ino(inode)
         .mode(kind | entry.mode)
+        .uid(entry.uid)
+        .gid(entry.gid)
         .nlink(if kind == KIND_DIRECTORY { 2 } else { 1 });
-    if let Content::Device { major, minor } = entry.content {
-        builder = builder.rdev_major(major).rdev_minor(minor);
+    if let Content::CharacterDevice(number) | Content::BlockDevice(number) = entry.content {
+        builder = builder.rdev_major(number.major).rdev_minor(number.minor);
     }
     let length = u32::try_from(bytes.len())
         .map_err(|_| io::Error::other(format!("{path} is larger than 4 GiB")))?;
     let mut writer = builder.write(archive, length);
-    writer.write_all(bytes)?;
+    writer.write_all(&bytes)?;
     writer.finish()
+}
+
+/// The format's hard links are a riddle of order and counts, and one file too many in memory: the
+/// other names become files of their own.
+fn bytes_of<'root>(root: &'root Root<'_>, path: &str) -> io::Result<Cow<'root, [u8]>> {
+    match root.get(path).map(|entry| &entry.content) {
+        Some(Content::File(content)) => content.bytes(),
+        _ => Err(io::Error::other(format!("{path} is no file to link to"))),
+    }
 }
 
 fn compress(archive: &[u8]) -> io::Result<Vec<u8>> {
@@ -71,11 +90,13 @@ fn compress(archive: &[u8]) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::content::FileContent;
+    use super::super::root::DeviceNumber;
     use super::*;
     use std::io::Read;
 
     fn entry(mode: u32, content: Content<'static>) -> RootEntry<'static> {
-        RootEntry { mode, content }
+        RootEntry::of_root(mode, content)
     }
 
     #[test]
@@ -83,13 +104,20 @@ mod tests {
         let root = Root::from([
             (
                 "/d/f".into(),
-                entry(0o755, Content::File(b"abc"[..].into())),
+                entry(0o755, Content::File(FileContent::Bytes(b"abc"[..].into()))),
             ),
             ("/d".into(), entry(0o1777, Content::Directory)),
             ("/d/l".into(), entry(0o777, Content::Link("f".into()))),
             (
+                "/d/z".into(),
+                entry(0o755, Content::HardLink("/d/f".into())),
+            ),
+            (
                 "/d/c".into(),
-                entry(0o600, Content::Device { major: 5, minor: 1 }),
+                entry(
+                    0o600,
+                    Content::CharacterDevice(DeviceNumber { major: 5, minor: 1 }),
+                ),
             ),
         ]);
         let mut archive = Vec::new();
@@ -123,7 +151,8 @@ mod tests {
                 "1 d 41777 0:0 ",
                 "2 d/c 20600 5:1 ",
                 "3 d/f 100755 0:0 abc",
-                "4 d/l 120777 0:0 f"
+                "4 d/l 120777 0:0 f",
+                "5 d/z 100755 0:0 abc"
             ]
         );
     }

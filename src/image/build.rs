@@ -7,7 +7,7 @@ use super::folder::StagedFolder;
 use super::layout::Layout;
 use super::manifest::{FileSum, MANIFEST_FORMAT, MANIFEST_NAME, Manifest};
 use super::modules::ModuleTree;
-use super::{ImageError, archive, kernel, regular, root};
+use super::{ImageError, archive, assembly, kernel, regular};
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use smolvm_protocol::PROTOCOL_VERSION;
@@ -61,7 +61,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         release.as_deref(),
     )?;
     goes_on()?;
-    let root = root::assemble(&layout, &busybox, &agent, &modules)?;
+    let root = assembly::assemble(&layout, &busybox, &agent, &modules)?;
     let initramfs = archive::initramfs(&root)?;
     goes_on()?;
     let manifest = Manifest {

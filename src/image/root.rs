@@ -1,96 +1,69 @@
-//! From layout and inputs to the sorted list of entries that every writer takes.
+//! The sorted list of entries that every reader makes and every writer takes.
 //!
-//! Owns which bytes stand at which path. Owners are 0 and times are the epoch's beginning by
-//! construction: an entry has no field for them.
+//! Owns what an entry is. It has no field for a time: every writer gives the same one to all, so that
+//! neither the clock nor a checkout gets into an image. Owners, device numbers and extended attributes
+//! are content, and kept. Refuses to know where entries come from or go to.
 
-use super::ImageError;
-use super::layout::{Input, Layout, Node};
-use super::modules::Module;
-use std::borrow::Cow;
+use super::content::FileContent;
 use std::collections::BTreeMap;
 
 /// What stands at a path of the root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Content<'input> {
     /// A directory.
     Directory,
     /// A character device.
-    Device {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
+    CharacterDevice(DeviceNumber),
+    /// A block device.
+    BlockDevice(DeviceNumber),
+    /// A named pipe.
+    Pipe,
     /// A symbolic link with its target.
     Link(String),
-    /// A regular file's bytes.
-    File(Cow<'input, [u8]>),
+    /// Another name of the regular file at this path, which is an entry and sorts before it.
+    HardLink(String),
+    /// A regular file.
+    File(FileContent<'input>),
 }
 
-/// One entry of the root, owned by user and group 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A device's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceNumber {
+    /// Its driver's.
+    pub major: u32,
+    /// The one among its driver's.
+    pub minor: u32,
+}
+
+/// One entry of the root.
+#[derive(Clone, Debug)]
 pub struct RootEntry<'input> {
     /// Permission bits, 0o7777 at most.
     pub mode: u32,
+    /// The owning user's number.
+    pub uid: u32,
+    /// The owning group's number.
+    pub gid: u32,
+    /// Extended attributes by full name (`security.capability`).
+    pub attributes: BTreeMap<String, Vec<u8>>,
     /// What stands there.
     pub content: Content<'input>,
 }
 
-/// Entries by absolute path, sorted by its bytes: a directory comes before what it holds.
+impl<'input> RootEntry<'input> {
+    /// An entry of user and group 0 without extended attributes.
+    #[must_use]
+    pub fn of_root(mode: u32, content: Content<'input>) -> Self {
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+            attributes: BTreeMap::new(),
+            content,
+        }
+    }
+}
+
+/// Entries by absolute path, sorted by its bytes: a directory comes before what it holds. The root
+/// directory itself, `/`, is an entry only where it has a mode or an owner of its own.
 pub type Root<'input> = BTreeMap<String, RootEntry<'input>>;
-
-/// Makes the list.
-///
-/// # Errors
-/// [`ImageError::Read`] and [`ImageError::Layout`] for files beside the layout, the latter also where
-/// the layout and the modules want the same path.
-pub fn assemble<'input>(
-    layout: &Layout,
-    busybox: &'input [u8],
-    agent: &'input [u8],
-    modules: &'input [Module],
-) -> Result<Root<'input>, ImageError> {
-    let mut root = Root::new();
-    for (path, entry) in &layout.entries {
-        let content = match &entry.node {
-            Node::Directory => Content::Directory,
-            Node::Device { major, minor } => Content::Device {
-                major: *major,
-                minor: *minor,
-            },
-            Node::Link { target } => Content::Link(target.clone()),
-            Node::File { source } => Content::File(layout.source(source)?),
-            Node::Input(Input::Busybox) => Content::File(busybox.into()),
-            Node::Input(Input::Agent) => Content::File(agent.into()),
-        };
-        let mode = entry.mode;
-        root.insert(path.clone(), RootEntry { mode, content });
-    }
-    let mut list = String::new();
-    for module in modules {
-        list.push_str(&format!("{}.ko\n", module.name));
-        let path = format!("{}/{}.ko", layout.modules_dir, module.name);
-        add_file(&mut root, path, module.content.as_slice().into())?;
-    }
-    let list = Cow::Owned(list.into_bytes());
-    add_file(&mut root, layout.modules_list.clone(), list)?;
-    Ok(root)
-}
-
-fn add_file<'input>(
-    root: &mut Root<'input>,
-    path: String,
-    content: Cow<'input, [u8]>,
-) -> Result<(), ImageError> {
-    let entry = RootEntry {
-        mode: 0o644,
-        content: Content::File(content),
-    };
-    match root.insert(path.clone(), entry) {
-        None => Ok(()),
-        Some(_) => Err(ImageError::Layout {
-            line: 0,
-            reason: format!("{path} is needed for the modules"),
-        }),
-    }
-}
