@@ -7,6 +7,7 @@
 
 pub mod accelerator;
 pub mod device;
+pub mod network;
 pub mod process;
 pub mod qemu;
 pub mod record;
@@ -17,10 +18,12 @@ pub mod stop;
 mod boot;
 mod console;
 mod detached;
+mod disk;
 mod error;
 
 pub use accelerator::{Acceleration, Accelerator};
 pub use error::VmError;
+pub use network::{Forward, Network};
 pub use record::{Status, VmRecord};
 pub use registry::Registry;
 pub use start::{Progress, StartOptions, Started, start};

@@ -46,7 +46,15 @@ fn image_is_the_same_whatever_the_folder_umask_time_zone_and_locale() {
         images.push((mode, files));
     }
     let names: Vec<&str> = images[0].1.iter().map(|file| file.0.as_str()).collect();
-    assert_eq!(names, ["initramfs.cpio.gz", "manifest.json", "vmlinuz"]);
+    assert_eq!(
+        names,
+        [
+            "initramfs.cpio.gz",
+            "initramfs.txt",
+            "manifest.json",
+            "vmlinuz"
+        ]
+    );
     assert!(images[0] == images[1]);
 }
 

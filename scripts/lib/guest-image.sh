@@ -3,7 +3,9 @@
 # a kernel, busybox, and the image made of them. Each part is made again only where it has changed.
 #
 # build_smolctl               sets SMOLCTL
-# build_image ARCH KERNEL     KERNEL is 6.1 or 6.12 (Debian's); sets IMAGE, the image's folder
+# build_image ARCH KERNEL [VARIANT]
+#                             KERNEL is 6.1 or 6.12 (Debian's), VARIANT minimal (the default) or ssh; sets IMAGE, the
+#                             image's folder: target/images/ARCH-KERNEL, with -VARIANT for all but minimal
 
 build_smolctl() {
     require_rust
@@ -17,19 +19,27 @@ build_smolctl() {
 value_of() { sed -n "s/^$1=//p"; }
 
 build_image() {
-    local arch=$1 kernel_version=$2 agent busybox fetched kernel modules inputs stamp
+    local arch=$1 kernel_version=$2 variant=${3:-minimal} agent busybox fetched kernel modules inputs stamp packages options
     IMAGE=$PROJECT/target/images/$arch-$kernel_version
+    [ "$variant" = minimal ] || IMAGE+=-$variant
     agent=$("$PROJECT/scripts/build-guest-agent.sh" "$arch" | tail -n 1) || exit
     busybox=$("$PROJECT/scripts/fetch-busybox.sh" "$arch" | tail -n 1) || exit
     fetched=$("$PROJECT/scripts/fetch-kernel.sh" "$arch" "$kernel_version") || exit
     kernel=$(value_of kernel <<<"$fetched") modules=$(value_of modules <<<"$fetched")
-    stamp=$IMAGE.inputs
+    options=(--variant "$variant")
     inputs=$(sha256sum "$agent" "$busybox" "$kernel" "$SMOLCTL")
-    if [ -s "$IMAGE/manifest.json" ] && [ -s "$IMAGE/vmlinuz" ] && [ -s "$IMAGE/initramfs.cpio.gz" ] && [ "$inputs" = "$(cat "$stamp" 2>/dev/null)" ]; then
+    if [ "$variant" = ssh ]; then
+        [ -x /usr/sbin/mke2fs ] || have mke2fs || install_packages e2fsprogs
+        packages=$("$PROJECT/scripts/fetch-ssh-packages.sh" "$arch" | tail -n 1) || exit
+        options+=(--packages "$packages")
+        inputs+=$'\n'$packages-$(stat -c %Y "$packages")
+    fi
+    stamp=$IMAGE.inputs
+    if [ "$inputs" = "$(cat "$stamp" 2>/dev/null)" ] && "$SMOLCTL" image verify "$IMAGE" >/dev/null 2>&1; then
         return 0
     fi
     mkdir -p "${IMAGE%/*}"
     "$SMOLCTL" image build --arch "$arch" --kernel "$kernel" --modules "$modules" --busybox "$busybox" --agent "$agent" \
-        -o "$IMAGE" >&2 || die 1 "the image for $arch with kernel $kernel_version could not be built; see the message above"
+        "${options[@]}" -o "$IMAGE" >&2 || die 1 "the image for $arch with kernel $kernel_version could not be built; see the message above"
     printf '%s\n' "$inputs" >"$stamp"
 }

@@ -7,21 +7,32 @@ use super::ImageError;
 use super::content::FileContent;
 use super::layout::{Input, Layout, Node};
 use super::modules::Module;
+use super::packages::{Needs, Packages};
 use super::root::{Content, DeviceNumber, Root, RootEntry};
 use std::borrow::Cow;
 
-/// Makes the list.
+/// The files that every root is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs<'input> {
+    /// The static busybox.
+    pub busybox: &'input [u8],
+    /// The static guest agent.
+    pub agent: &'input [u8],
+    /// Where the layout's other programs come from.
+    pub packages: Option<&'input Packages>,
+}
+
+/// Makes the list of what a layout names; modules are apart from it ([`add_modules`]).
 ///
 /// # Errors
-/// [`ImageError::Read`] and [`ImageError::Layout`] for files beside the layout, the latter also where
-/// the layout and the modules want the same path.
+/// [`ImageError::Read`] and [`ImageError::Unsuitable`] for files beside the layout and of packages,
+/// [`ImageError::PackagesMissing`], [`ImageError::Layout`] where two things want the same path.
 pub fn assemble<'input>(
     layout: &Layout,
-    busybox: &'input [u8],
-    agent: &'input [u8],
-    modules: &'input [Module],
+    programs: &Programs<'input>,
 ) -> Result<Root<'input>, ImageError> {
     let mut root = Root::new();
+    let mut needs = Needs::new();
     for (path, entry) in &layout.entries {
         let content = match &entry.node {
             Node::Directory => Content::Directory,
@@ -30,38 +41,109 @@ pub fn assemble<'input>(
                 minor: *minor,
             }),
             Node::Link { target } => Content::Link(target.clone()),
-            Node::File { source } => file(layout.source(source)?),
-            Node::Input(Input::Busybox) => file(busybox.into()),
-            Node::Input(Input::Agent) => file(agent.into()),
+            Node::File(source) => file(source.read()?),
+            Node::Input(Input::Busybox) => file(programs.busybox.into()),
+            Node::Input(Input::Agent) => file(programs.agent.into()),
+            Node::Program { source } => {
+                let packages = programs.packages.ok_or(ImageError::PackagesMissing)?;
+                file(packages.program(source, &mut needs)?.into())
+            }
         };
         root.insert(path.clone(), RootEntry::of_root(entry.mode, content));
     }
+    for (path, library) in needs {
+        let path = within_links(&root, &path);
+        add_parents(&mut root, &path);
+        add_file(&mut root, path, 0o755, library.into())?;
+    }
+    Ok(root)
+}
+
+/// Adds the modules and the list of their load order.
+///
+/// # Errors
+/// [`ImageError::Layout`] where the layout and the modules want the same path.
+pub fn add_modules<'input>(
+    root: &mut Root<'input>,
+    layout: &Layout,
+    modules: &'input [Module],
+) -> Result<(), ImageError> {
     let mut list = String::new();
     for module in modules {
         list.push_str(&format!("{}.ko\n", module.name));
         let path = format!("{}/{}.ko", layout.modules_dir, module.name);
-        add_file(&mut root, path, module.content.as_slice().into())?;
+        add_file(root, path, 0o644, module.content.as_slice().into())?;
     }
     let list = Cow::Owned(list.into_bytes());
-    add_file(&mut root, layout.modules_list.clone(), list)?;
-    Ok(root)
+    add_file(root, layout.modules_list.clone(), 0o644, list)
+}
+
+/// Where a path leads once the root's links of directories are followed, `/usr/lib` for instance.
+/// Layouts have such links at the second level at most, and none leads to another.
+fn within_links(root: &Root<'_>, path: &str) -> String {
+    for (at, _) in path.match_indices('/').skip(1) {
+        let (folder, rest) = path.split_at(at);
+        if let Some(Content::Link(target)) = root.get(folder).map(|entry| &entry.content) {
+            let above = &folder[..folder.rfind('/').unwrap_or(0)];
+            return match target.strip_prefix("../") {
+                Some(target) => {
+                    let above = &above[..above.rfind('/').unwrap_or(0)];
+                    format!("{above}/{target}{rest}")
+                }
+                None if target.starts_with('/') => format!("{target}{rest}"),
+                None => format!("{above}/{target}{rest}"),
+            };
+        }
+    }
+    path.to_owned()
+}
+
+fn add_parents(root: &mut Root<'_>, path: &str) {
+    for (at, _) in path.match_indices('/').skip(1) {
+        root.entry(path[..at].to_owned())
+            .or_insert_with(|| RootEntry::of_root(0o755, Content::Directory));
+    }
 }
 
 fn add_file<'input>(
     root: &mut Root<'input>,
     path: String,
+    mode: u32,
     content: Cow<'input, [u8]>,
 ) -> Result<(), ImageError> {
-    let entry = RootEntry::of_root(0o644, file(content));
+    let entry = RootEntry::of_root(mode, file(content));
     match root.insert(path.clone(), entry) {
         None => Ok(()),
         Some(_) => Err(ImageError::Layout {
             line: 0,
-            reason: format!("{path} is needed for the modules"),
+            reason: format!("{path} is needed for modules or libraries"),
         }),
     }
 }
 
 fn file(bytes: Cow<'_, [u8]>) -> Content<'_> {
     Content::File(FileContent::Bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_go_where_the_links_of_the_root_lead() {
+        let link = |target: &str| RootEntry::of_root(0o777, Content::Link(target.to_owned()));
+        let root = Root::from([
+            ("/usr/lib".to_owned(), link("../lib")),
+            ("/lib64".to_owned(), link("lib")),
+            ("/opt".to_owned(), link("/srv")),
+        ]);
+        for (path, found) in [
+            ("/usr/lib/x/liba.so", "/lib/x/liba.so"),
+            ("/lib64/ld.so", "/lib/ld.so"),
+            ("/opt/a", "/srv/a"),
+            ("/lib/a", "/lib/a"),
+        ] {
+            assert_eq!(within_links(&root, path), found);
+        }
+    }
 }

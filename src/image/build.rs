@@ -2,19 +2,29 @@
 //!
 //! Owns the order of the steps: everything is read and checked before anything is written.
 
+use super::assembly::{Programs, add_modules, assemble};
 use super::elf::Elf;
+use super::ext4::Ext4Tools;
 use super::folder::StagedFolder;
+use super::inventory::Inventory;
 use super::layout::Layout;
 use super::manifest::{FileSum, MANIFEST_FORMAT, MANIFEST_NAME, Manifest};
-use super::modules::ModuleTree;
-use super::{ImageError, archive, assembly, kernel, regular};
+use super::modules::{Module, ModuleTree};
+use super::packages::Packages;
+use super::root::Root;
+use super::variant::Variant;
+use super::{ImageError, archive, kernel, regular};
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use smolvm_protocol::PROTOCOL_VERSION;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const KERNEL_NAME: &str = "vmlinuz";
 const INITRAMFS_NAME: &str = "initramfs.cpio.gz";
+const INITRAMFS_INVENTORY_NAME: &str = "initramfs.txt";
+const ROOT_DISK_NAME: &str = "root.ext4";
+const ROOT_DISK_INVENTORY_NAME: &str = "root.txt";
 /// The largest busybox and the largest agent that are read.
 const MAX_PROGRAM_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -31,8 +41,30 @@ pub struct Inputs {
     pub busybox: PathBuf,
     /// The static guest agent.
     pub agent: PathBuf,
-    /// Another layout than the built-in one of the minimal image.
-    pub layout: Option<PathBuf>,
+    /// What the root holds.
+    pub layout: LayoutInput,
+    /// A folder of unpacked packages, for layouts that have programs of them.
+    pub packages: Option<PathBuf>,
+    /// Another size in MiB than the layout's, for those that make a disk.
+    pub disk_mib: Option<u32>,
+}
+
+/// Which layout an image is built from.
+#[derive(Clone, Debug)]
+pub enum LayoutInput {
+    /// A built-in one.
+    BuiltIn(Variant),
+    /// A file.
+    File(PathBuf),
+}
+
+impl LayoutInput {
+    fn read(&self) -> Result<Layout, ImageError> {
+        match self {
+            Self::BuiltIn(variant) => Layout::built_in(*variant),
+            Self::File(path) => Layout::read(path),
+        }
+    }
 }
 
 /// Builds an image into `folder`, which is replaced where it is an image of ours.
@@ -44,10 +76,8 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         true => Err(ImageError::Cancelled),
         false => Ok(()),
     };
-    let layout = match &inputs.layout {
-        Some(path) => Layout::read(path)?,
-        None => Layout::minimal()?,
-    };
+    let layout = inputs.layout.read()?;
+    let disk_mib = disk_mib(inputs, &layout)?;
     let kernel = read("kernel", &inputs.kernel, kernel::MAX_KERNEL_BYTES)?;
     let busybox = read("busybox", &inputs.busybox, MAX_PROGRAM_BYTES)?;
     let agent = read("guest agent", &inputs.agent, MAX_PROGRAM_BYTES)?;
@@ -61,10 +91,22 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         release.as_deref(),
     )?;
     goes_on()?;
-    let root = assembly::assemble(&layout, &busybox, &agent, &modules)?;
-    let initramfs = archive::initramfs(&root)?;
-    goes_on()?;
-    let manifest = Manifest {
+    let packages = inputs
+        .packages
+        .clone()
+        .map(|folder| Packages::new(folder, inputs.arch));
+    let programs = Programs {
+        busybox: &busybox,
+        agent: &agent,
+        packages: packages.as_ref(),
+    };
+    let root = assemble(&layout, &programs)?;
+    let mut parts = Parts {
+        staged: StagedFolder::begin(folder)?,
+        files: BTreeMap::new(),
+    };
+    parts.add(KERNEL_NAME, &kernel)?;
+    let mut manifest = Manifest {
         format: MANIFEST_FORMAT,
         variant: layout.variant().to_owned(),
         arch: inputs.arch,
@@ -72,22 +114,102 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         protocol: PROTOCOL_VERSION,
         kernel: KERNEL_NAME.to_owned(),
         kernel_release: release,
-        initramfs: INITRAMFS_NAME.to_owned(),
+        initramfs: None,
+        root_disk: None,
         cmdline: format!("console={} panic=-1 quiet", inputs.arch.console()),
-        modules: modules.into_iter().map(|module| module.name).collect(),
-        files: [
-            (KERNEL_NAME.to_owned(), FileSum::of(&kernel)),
-            (INITRAMFS_NAME.to_owned(), FileSum::of(&initramfs)),
-        ]
-        .into(),
+        modules: modules.iter().map(|module| module.name.clone()).collect(),
+        tools: BTreeMap::new(),
+        files: BTreeMap::new(),
     };
-    let staged = StagedFolder::begin(folder)?;
-    staged.write(KERNEL_NAME, &kernel)?;
-    staged.write(INITRAMFS_NAME, &initramfs)?;
-    staged.write(MANIFEST_NAME, manifest.to_json().as_bytes())?;
+    match disk_mib {
+        None => parts.add_initramfs(root, &layout, &modules, &mut manifest)?,
+        Some(size_mib) => {
+            // A kernel that has all of it built in finds the disk by itself.
+            if !modules.is_empty() {
+                let first = Layout::built_in(Variant::Minimal)?;
+                let stage_one = assemble(&first, &programs)?;
+                parts.add_initramfs(stage_one, &first, &modules, &mut manifest)?;
+            }
+            goes_on()?;
+            parts.add_root_disk(&root, size_mib, &mut manifest)?;
+        }
+    }
     goes_on()?;
-    staged.commit()?;
+    manifest.files = parts.files;
+    let json = manifest.to_json();
+    parts.staged.write(MANIFEST_NAME, json.as_bytes())?;
+    goes_on()?;
+    parts.staged.commit()?;
     Ok(manifest)
+}
+
+/// The disk's size: the caller's before the layout's; a layout without a disk has none.
+fn disk_mib(inputs: &Inputs, layout: &Layout) -> Result<Option<u32>, ImageError> {
+    match (inputs.disk_mib, layout.disk_mib) {
+        (Some(_), None) => Err(ImageError::Layout {
+            line: 0,
+            reason:
+                "this one makes no disk, so a disk's size means nothing; leave it out or choose \
+                     another variant"
+                    .to_owned(),
+        }),
+        (asked, known) => Ok(asked.or(known)),
+    }
+}
+
+/// The files of an image while it is written.
+struct Parts {
+    staged: StagedFolder,
+    files: BTreeMap<String, FileSum>,
+}
+
+impl Parts {
+    fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
+        self.staged.write(name, bytes)?;
+        self.files.insert(name.to_owned(), FileSum::of(bytes));
+        Ok(())
+    }
+
+    fn add_inventory(&mut self, name: &str, root: &Root<'_>) -> Result<(), ImageError> {
+        let inventory = Inventory::of(root).map_err(|source| ImageError::Write {
+            path: name.into(),
+            source,
+        })?;
+        self.add(name, inventory.text().as_bytes())
+    }
+
+    fn add_initramfs<'input>(
+        &mut self,
+        mut root: Root<'input>,
+        layout: &Layout,
+        modules: &'input [Module],
+        manifest: &mut Manifest,
+    ) -> Result<(), ImageError> {
+        add_modules(&mut root, layout, modules)?;
+        self.add(INITRAMFS_NAME, &archive::initramfs(&root)?)?;
+        self.add_inventory(INITRAMFS_INVENTORY_NAME, &root)?;
+        manifest.initramfs = Some(INITRAMFS_NAME.to_owned());
+        Ok(())
+    }
+
+    fn add_root_disk(
+        &mut self,
+        root: &Root<'_>,
+        size_mib: u32,
+        manifest: &mut Manifest,
+    ) -> Result<(), ImageError> {
+        let tools = Ext4Tools::find()?;
+        let sum = self.staged.write_by(ROOT_DISK_NAME, |target, scratch| {
+            tools.write(root, size_mib, target, scratch)
+        })?;
+        self.files.insert(ROOT_DISK_NAME.to_owned(), sum);
+        self.add_inventory(ROOT_DISK_INVENTORY_NAME, root)?;
+        manifest.root_disk = Some(ROOT_DISK_NAME.to_owned());
+        manifest.cmdline.push_str(" root=/dev/vda rw init=/init");
+        let version = tools.version().to_owned();
+        manifest.tools.insert("mke2fs".to_owned(), version);
+        Ok(())
+    }
 }
 
 fn read(what: &'static str, path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {

@@ -10,6 +10,7 @@ const TYPE_EXECUTABLE: u16 = 2;
 const TYPE_SHARED: u16 = 3;
 const SEGMENT_INTERPRETER: u32 = 3;
 const SECTION_NO_BITS: u32 = 8;
+const DYNAMIC_NEEDED: u64 = 1;
 
 /// Why bytes are no ELF file that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +107,23 @@ impl<'file> Elf<'file> {
         self.section_bytes(section).ok()
     }
 
+    /// The libraries that it asks the dynamic loader for, in its order (`DT_NEEDED`).
+    #[must_use]
+    pub fn needed(self) -> Vec<String> {
+        let names = self.section(".dynstr").unwrap_or_default();
+        let name_at = |offset: u64| {
+            let rest = names.get(usize::try_from(offset).ok()?..)?;
+            let name = rest.split(|&byte| byte == 0).next()?;
+            Some(String::from_utf8_lossy(name).into_owned())
+        };
+        let dynamic = self.section(".dynamic").unwrap_or_default();
+        dynamic
+            .chunks_exact(16)
+            .filter(|entry| u64_at(entry, 0) == DYNAMIC_NEEDED)
+            .filter_map(|entry| name_at(u64_at(entry, 8)))
+            .collect()
+    }
+
     fn segments(self) -> Result<std::slice::ChunksExact<'file, u8>, ElfError> {
         self.table(u64_at(self.bytes, 32), u16_at(self.bytes, 56), 56)
     }
@@ -157,43 +175,91 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 pub(crate) mod tests {
     use super::*;
 
-    /// A file with one segment and one named section, for this and other tests.
+    /// A file with one segment and one named section of the same content, for this and other tests.
     pub(crate) fn sample(
         machine: u16,
         segment_kind: u32,
         section: &str,
         content: &[u8],
     ) -> Vec<u8> {
-        let names = format!("\0{section}\0");
-        let content_at = 64 + 56 + names.len();
-        let sections_at = content_at + content.len();
+        file_of(machine, segment_kind, &[(section, content)])
+    }
+
+    /// A program or library for x86_64 with that loader and those libraries.
+    pub(crate) fn dynamic(loader: Option<&str>, libraries: &[&str]) -> Vec<u8> {
+        let (mut names, mut entries) = (vec![0], Vec::new());
+        for library in libraries {
+            for number in [DYNAMIC_NEEDED, names.len() as u64] {
+                entries.extend(number.to_le_bytes());
+            }
+            names.extend(library.bytes());
+            names.push(0);
+        }
+        let (kind, loader) = match loader {
+            Some(loader) => (SEGMENT_INTERPRETER, loader),
+            None => (1, ""),
+        };
+        let sections: [(&str, &[u8]); 3] = [
+            (".interp", loader.as_bytes()),
+            (".dynstr", &names),
+            (".dynamic", &entries),
+        ];
+        file_of(62, kind, &sections)
+    }
+
+    /// A file with named sections, and one segment that is the first of them.
+    fn file_of(machine: u16, segment_kind: u32, sections: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut names = vec![0];
+        // Name, place and length of each.
+        let mut table = Vec::new();
+        for (name, _) in sections {
+            table.push((names.len(), 0, 0));
+            names.extend(name.bytes());
+            names.push(0);
+        }
+        let mut content = names.clone();
+        for (row, (_, bytes)) in table.iter_mut().zip(sections) {
+            (row.1, row.2) = (64 + 56 + content.len(), bytes.len());
+            content.extend(*bytes);
+        }
+        let first = table[0];
+        table.insert(0, (0, 64 + 56, names.len()));
         let mut file = Vec::new();
         file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
         file.extend(2u16.to_le_bytes());
         file.extend(machine.to_le_bytes());
         file.extend(1u32.to_le_bytes());
-        for number in [0x40_0000u64, 64, sections_at as u64] {
+        for number in [0x40_0000u64, 64, 64 + 56 + content.len() as u64] {
             file.extend(number.to_le_bytes());
         }
         file.extend(0u32.to_le_bytes());
-        for number in [64u16, 56, 1, 64, 2, 0] {
+        for number in [64u16, 56, 1, 64, table.len() as u16, 0] {
             file.extend(number.to_le_bytes());
         }
         file.extend(segment_kind.to_le_bytes());
         file.extend(0u32.to_le_bytes());
-        for number in [content_at as u64, 0, 0, content.len() as u64, 0, 0] {
+        for number in [first.1 as u64, 0, 0, first.2 as u64, 0, 0] {
             file.extend(number.to_le_bytes());
         }
-        file.extend(names.as_bytes());
         file.extend(content);
-        for (name, at, length) in [(0u32, 120, names.len()), (1, content_at, content.len())] {
-            file.extend(name.to_le_bytes());
+        for (name, at, length) in table {
+            file.extend((name as u32).to_le_bytes());
             file.extend(1u32.to_le_bytes());
             for number in [0u64, 0, at as u64, length as u64, 0, 0, 0] {
                 file.extend(number.to_le_bytes());
             }
         }
         file
+    }
+
+    #[test]
+    fn needed_libraries_are_told_in_order() {
+        let file = dynamic(Some("/lib/ld.so"), &["libz.so.1", "libc.so.6"]);
+        let elf = Elf::parse(&file).unwrap();
+        assert_eq!(elf.needed(), ["libz.so.1", "libc.so.6"]);
+        assert_eq!(elf.interpreter().as_deref(), Some("/lib/ld.so"));
+        let file = sample(62, 1, ".text", b"x");
+        assert!(Elf::parse(&file).unwrap().needed().is_empty());
     }
 
     #[test]

@@ -50,6 +50,25 @@ pub enum ImageError {
         /// The folder that was searched.
         folder: PathBuf,
     },
+    /// A program that makes file systems is not installed.
+    ToolMissing {
+        /// Its name.
+        program: &'static str,
+    },
+    /// A program that makes file systems has failed.
+    Tool {
+        /// Its name.
+        program: &'static str,
+        /// What it said.
+        reason: String,
+    },
+    /// The files do not fit on the disk.
+    DiskTooSmall {
+        /// The disk's size.
+        size_mib: u32,
+    },
+    /// The layout has programs of packages, and no folder of them was given.
+    PackagesMissing,
     /// The output folder holds something else than an image of ours.
     NotAnImage {
         /// The folder.
@@ -97,6 +116,23 @@ impl fmt::Display for ImageError {
                 "{} has no {module}, neither as a module nor built in; take a kernel with virtio \
                  vsock (CONFIG_VIRTIO_VSOCKETS), e.g. scripts/fetch-kernel.sh ARCH 6.1",
                 folder.display()
+            ),
+            Self::ToolMissing { program } => write!(
+                formatter,
+                "{program} is not installed, and makes the root's disk; install e2fsprogs"
+            ),
+            Self::Tool { program, reason } => write!(
+                formatter,
+                "{program} could not make the root's disk: {}",
+                printable(reason)
+            ),
+            Self::DiskTooSmall { size_mib } => write!(
+                formatter,
+                "the root's files do not fit on a disk of {size_mib} MiB; make it larger with --disk-size"
+            ),
+            Self::PackagesMissing => formatter.write_str(
+                "this layout has programs of a distribution's packages; name the folder that they are \
+                 unpacked in with --packages (scripts/fetch-ssh-packages.sh ARCH fetches one)",
             ),
             Self::NotAnImage { path } => write!(
                 formatter,

@@ -4,7 +4,7 @@
 //! that is no image of ours. Dropped before [`StagedFolder::commit`], it leaves nothing behind.
 
 use super::ImageError;
-use super::manifest::{MANIFEST_NAME, Manifest};
+use super::manifest::{FileSum, MANIFEST_NAME, Manifest};
 use super::staging::{Staging, sweep};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -51,6 +51,29 @@ impl StagedFolder {
             file.sync_all()
         };
         write().map_err(write_error(&self.target.join(name)))
+    }
+
+    /// Has a file of the folder written by `write`, which gets its path and that of an empty folder for
+    /// whatever it needs meanwhile.
+    ///
+    /// # Errors
+    /// What `write` gives, and [`ImageError::Write`].
+    pub fn write_by(
+        &self,
+        name: &str,
+        write: impl FnOnce(&Path, &Path) -> Result<(), ImageError>,
+    ) -> Result<FileSum, ImageError> {
+        let parent = self.target.parent().unwrap_or(Path::new("/"));
+        let scratch = Staging::new_in(parent).map_err(write_error(parent))?;
+        let path = self.staging.path().join(name);
+        write(&path, scratch.path())?;
+        let finish = || {
+            let file = File::open(&path)?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.sync_all()?;
+            FileSum::of_reader(file)
+        };
+        finish().map_err(write_error(&self.target.join(name)))
     }
 
     /// Puts the folder in place of its target; an older image there is removed.

@@ -2,38 +2,35 @@
 //!
 //! Owns the format, one entry a line; refuses whatever it does not know, so that a misspelt line is
 //! an error and not a file that is missing in the guest. The layout names files that stand beside
-//! it; the built-in one brings them along.
+//! it; the built-in ones ([`Variant`]) bring them along.
 //!
 //! ```text
+//! include VARIANT                        every line of a built-in layout
+//! disk    MIB                            the root is a disk of that size; the initramfs only leads to it
 //! dir     PATH MODE
 //! node    PATH MODE MAJOR MINOR          a character device
 //! link    PATH TARGET
 //! links   DIR TARGET NAME...             a link to TARGET for each name
 //! file    PATH MODE SOURCE               SOURCE stands beside the layout
 //! input   PATH MODE busybox|agent        a file given to the builder
+//! program PATH MODE SOURCE               SOURCE in the packages' folder, with the libraries it needs
 //! modules DIR LIST                       modules go to DIR, their load order to the file LIST
 //! module  required|optional NAME
 //! ```
 
+use super::variant::Variant;
 use super::{ImageError, regular};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The minimal image's layout and the files that it names.
-const MINIMAL: &str = include_str!("../../images/minimal/layout");
-const MINIMAL_FILES: [(&str, &str); 5] = [
-    ("group", include_str!("../../images/minimal/group")),
-    ("hosts", include_str!("../../images/minimal/hosts")),
-    ("passwd", include_str!("../../images/minimal/passwd")),
-    ("profile", include_str!("../../images/minimal/profile")),
-    ("shells", include_str!("../../images/minimal/shells")),
-];
-
 /// The largest layout that is read.
 const MAX_LAYOUT_BYTES: u64 = 1024 * 1024;
 /// The largest file beside a layout that is read.
 const MAX_SOURCE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How large a disk can be, in MiB: below, nothing of use fits; above, a manifest's sums take minutes.
+pub const DISK_MIB: std::ops::RangeInclusive<u32> = 16..=65_536;
 
 /// Files that the builder is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +59,42 @@ pub enum Node {
         target: String,
     },
     /// A file that stands beside the layout.
-    File {
-        /// Its name there.
-        source: String,
-    },
+    File(Source),
     /// A file given to the builder.
     Input(Input),
+    /// A program of the packages' folder, which brings its loader and libraries along.
+    Program {
+        /// Its absolute path within the folder.
+        source: String,
+    },
+}
+
+/// Where a file that stands beside a layout is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Built into this program, as its layout is.
+    BuiltIn(&'static str),
+    /// On this machine.
+    Path(PathBuf),
+}
+
+impl Source {
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// [`ImageError::Read`].
+    pub fn read(&self) -> Result<Cow<'static, [u8]>, ImageError> {
+        match self {
+            Self::BuiltIn(content) => Ok(Cow::Borrowed(content.as_bytes())),
+            Self::Path(path) => regular::read(path, MAX_SOURCE_BYTES)
+                .map(Cow::Owned)
+                .map_err(|source| ImageError::Read {
+                    what: "layout's file",
+                    path: path.clone(),
+                    source,
+                }),
+        }
+    }
 }
 
 /// A path's node and permission bits.
@@ -99,21 +126,29 @@ pub struct Layout {
     pub modules_dir: String,
     /// The file that lists them in load order.
     pub modules_list: String,
-    folder: Option<PathBuf>,
+    /// The size of the disk that the root is, in MiB; `None` where the initramfs is the root.
+    pub disk_mib: Option<u32>,
+    origin: Origin,
 }
 
-/// The variant of images from the built-in layout.
-const MINIMAL_VARIANT: &str = "minimal";
-/// The variant of images from any other: where its file lies is no part of the image.
+/// Where a layout comes from, and so the files that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    BuiltIn(Variant),
+    Folder(PathBuf),
+}
+
+/// The variant of images from a layout that is not built in: where its file lies is no part of the
+/// image.
 const OTHER_VARIANT: &str = "custom";
 
 impl Layout {
-    /// The layout of the minimal image, built into this program.
+    /// A layout that is built into this program.
     ///
     /// # Errors
     /// [`ImageError::Layout`]; a test keeps that from happening.
-    pub fn minimal() -> Result<Self, ImageError> {
-        Self::parse(MINIMAL, None)
+    pub fn built_in(variant: Variant) -> Result<Self, ImageError> {
+        Self::parse(variant.layout(), Origin::BuiltIn(variant))
     }
 
     /// A layout from a file; the files that it names stand beside it.
@@ -128,47 +163,26 @@ impl Layout {
                 source,
             })?;
         let folder = path.parent().unwrap_or(Path::new("/"));
-        Self::parse(&text, Some(folder.to_owned()))
+        Self::parse(&text, Origin::Folder(folder.to_owned()))
     }
 
     /// The variant of the images that this layout makes, as their manifests name it.
     #[must_use]
     pub fn variant(&self) -> &'static str {
-        match self.folder {
-            Some(_) => OTHER_VARIANT,
-            None => MINIMAL_VARIANT,
+        match &self.origin {
+            Origin::BuiltIn(variant) => variant.name(),
+            Origin::Folder(_) => OTHER_VARIANT,
         }
     }
 
-    /// The content of the file `source`, which stands beside the layout.
-    ///
-    /// # Errors
-    /// [`ImageError::Read`], or [`ImageError::Layout`] where the built-in layout has no such file.
-    pub fn source(&self, source: &str) -> Result<Cow<'static, [u8]>, ImageError> {
-        if let Some(folder) = &self.folder {
-            let path = folder.join(source);
-            return regular::read(&path, MAX_SOURCE_BYTES)
-                .map(Cow::Owned)
-                .map_err(|source| ImageError::Read {
-                    what: "layout's file",
-                    path,
-                    source,
-                });
-        }
-        MINIMAL_FILES
-            .iter()
-            .find(|(name, _)| *name == source)
-            .map(|(_, content)| Cow::Borrowed(content.as_bytes()))
-            .ok_or_else(|| whole(format!("no file '{source}' is built in")))
-    }
-
-    fn parse(text: &str, folder: Option<PathBuf>) -> Result<Self, ImageError> {
+    fn parse(text: &str, origin: Origin) -> Result<Self, ImageError> {
         let mut layout = Self {
             entries: BTreeMap::new(),
             modules: Vec::new(),
             modules_dir: String::new(),
             modules_list: String::new(),
-            folder,
+            disk_mib: None,
+            origin,
         };
         for (index, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -184,8 +198,48 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Takes over every line of a built-in layout. Those include none that includes them.
+    fn include(&mut self, name: &str) -> Result<(), String> {
+        let variant: Variant = name.parse()?;
+        let included = Self::built_in(variant).map_err(|error| error.to_string())?;
+        for (path, entry) in included.entries {
+            self.insert(&path, entry.mode, entry.node)?;
+        }
+        self.modules.extend(included.modules);
+        self.modules_dir = included.modules_dir;
+        self.modules_list = included.modules_list;
+        self.disk_mib = included.disk_mib;
+        Ok(())
+    }
+
+    fn source(&self, name: &str) -> Result<Source, String> {
+        if name.contains('/') {
+            return Err(format!("'{name}' does not stand beside the layout"));
+        }
+        match &self.origin {
+            Origin::Folder(folder) => Ok(Source::Path(folder.join(name))),
+            Origin::BuiltIn(variant) => variant
+                .file(name)
+                .map(Source::BuiltIn)
+                .ok_or_else(|| format!("no file '{name}' is built in")),
+        }
+    }
+
     fn add(&mut self, words: &[&str]) -> Result<(), String> {
         match *words {
+            ["include", name] => self.include(name),
+            ["disk", size] => {
+                let size = parse_number(size)?;
+                if !DISK_MIB.contains(&size) {
+                    return Err(format!(
+                        "a disk has {} to {} MiB, not {size}",
+                        DISK_MIB.start(),
+                        DISK_MIB.end()
+                    ));
+                }
+                self.disk_mib = Some(size);
+                Ok(())
+            }
             ["dir", path, mode] => self.insert(path, parse_mode(mode)?, Node::Directory),
             ["node", path, mode, major, minor] => {
                 let node = Node::Device {
@@ -199,11 +253,12 @@ impl Layout {
                 .iter()
                 .try_for_each(|name| self.insert_link(&format!("{dir}/{name}"), target)),
             ["file", path, mode, source] => {
-                if source.contains('/') {
-                    return Err(format!("'{source}' does not stand beside the layout"));
-                }
-                let source = source.to_owned();
-                self.insert(path, parse_mode(mode)?, Node::File { source })
+                let source = self.source(source)?;
+                self.insert(path, parse_mode(mode)?, Node::File(source))
+            }
+            ["program", path, mode, source] => {
+                let source = check_path(source)?.to_owned();
+                self.insert(path, parse_mode(mode)?, Node::Program { source })
             }
             ["input", path, mode, input] => {
                 let input = match input {
@@ -293,15 +348,33 @@ fn parse_number(number: &str) -> Result<u32, String> {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Layout, ImageError> {
+        Layout::parse(text, Origin::Folder("/layouts".into()))
+    }
+
     #[test]
-    fn built_in_layout_parses_and_has_all_the_files_it_names() {
-        let layout = Layout::minimal().unwrap();
-        for entry in layout.entries.values() {
-            if let Node::File { source } = &entry.node {
-                assert!(!layout.source(source).unwrap().is_empty());
+    fn built_in_layouts_parse_and_have_all_the_files_they_name() {
+        for variant in Variant::ALL {
+            let layout = Layout::built_in(variant).unwrap();
+            for entry in layout.entries.values() {
+                if let Node::File(source) = &entry.node {
+                    assert!(!source.read().unwrap().is_empty());
+                }
             }
+            assert!(layout.entries.contains_key("/init"));
+            assert_eq!(layout.disk_mib.is_some(), variant == Variant::Ssh);
         }
-        assert!(layout.entries.contains_key("/init"));
+    }
+
+    #[test]
+    fn included_layout_gives_all_its_lines_and_each_path_once() {
+        let layout = parse("include minimal\ndir /srv 0755\n").unwrap();
+        let minimal = Layout::built_in(Variant::Minimal).unwrap();
+        assert_eq!(layout.entries.len(), minimal.entries.len() + 1);
+        assert_eq!(layout.modules, minimal.modules);
+        assert_eq!(layout.variant(), "custom");
+        let error = parse("include minimal\ndir /etc 0755\n").unwrap_err();
+        assert!(error.to_string().contains("/etc stands here twice"));
     }
 
     #[test]
@@ -315,8 +388,12 @@ mod tests {
             "input /a 0644 kernel",
             "module wanted x",
             "dri /a 0755",
+            "include maximal",
+            "disk 1",
+            "disk none",
+            "program /a 0755 bin/a",
         ] {
-            let error = Layout::parse(&format!("# one\n{line}\n"), None).unwrap_err();
+            let error = parse(&format!("# one\n{line}\n")).unwrap_err();
             assert!(
                 matches!(error, ImageError::Layout { line: 2, .. }),
                 "{line}"
@@ -326,7 +403,7 @@ mod tests {
 
     #[test]
     fn entry_without_its_directory_is_an_error() {
-        let error = Layout::parse("dir /m 0755\nmodules /m /m/l\nlink /b/sh x\n", None);
+        let error = parse("dir /m 0755\nmodules /m /m/l\nlink /b/sh x\n");
         assert_eq!(
             error.unwrap_err().to_string(),
             "layout: /b/sh stands in no directory"

@@ -39,7 +39,10 @@ impl FileSum {
     }
 
     /// The sum of all that a reader gives, never in memory at once.
-    fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the reader gives.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut digest = Sha256::new();
         let size = io::copy(&mut reader, &mut digest)?;
         Ok(Self {
@@ -54,7 +57,7 @@ impl FileSum {
 pub struct Manifest {
     /// [`MANIFEST_FORMAT`].
     pub format: u32,
-    /// The image's variant: `minimal` from the built-in layout, `custom` from any other.
+    /// The image's variant: that of the built-in layout, `custom` from any other.
     pub variant: String,
     /// The guest's architecture.
     pub arch: Arch,
@@ -67,12 +70,18 @@ pub struct Manifest {
     pub kernel: String,
     /// The kernel's release, where its file tells it.
     pub kernel_release: Option<String>,
-    /// Name of the initramfs's file.
-    pub initramfs: String,
+    /// Name of the initramfs's file; `None` where the kernel finds the root by itself.
+    pub initramfs: Option<String>,
+    /// Name of the file with the root's disk; `None` where the initramfs is the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_disk: Option<String>,
     /// The kernel's command line.
     pub cmdline: String,
     /// Kernel modules in load order.
     pub modules: Vec<String>,
+    /// Versions of the programs of others that have written some of the files, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, String>,
     /// Every other file in the folder, by name.
     pub files: BTreeMap<String, FileSum>,
 }
@@ -146,7 +155,8 @@ impl Image {
             path: folder.clone(),
             reason,
         };
-        for name in [&manifest.kernel, &manifest.initramfs] {
+        let named = [&manifest.initramfs, &manifest.root_disk];
+        for name in named.into_iter().flatten().chain([&manifest.kernel]) {
             if !manifest.files.contains_key(name) {
                 return Err(mismatch(format!("its manifest does not list '{name}'")));
             }
@@ -176,10 +186,18 @@ impl Image {
         self.folder.join(&self.manifest.kernel)
     }
 
-    /// The initramfs's path.
+    /// The initramfs's path, where there is one.
     #[must_use]
-    pub fn initramfs(&self) -> PathBuf {
-        self.folder.join(&self.manifest.initramfs)
+    pub fn initramfs(&self) -> Option<PathBuf> {
+        let name = self.manifest.initramfs.as_ref()?;
+        Some(self.folder.join(name))
+    }
+
+    /// The path of the root's disk, where there is one.
+    #[must_use]
+    pub fn root_disk(&self) -> Option<PathBuf> {
+        let name = self.manifest.root_disk.as_ref()?;
+        Some(self.folder.join(name))
     }
 }
 
@@ -201,9 +219,11 @@ mod tests {
             protocol: 1,
             kernel: "k".to_owned(),
             kernel_release: None,
-            initramfs: "k".to_owned(),
+            initramfs: Some("k".to_owned()),
+            root_disk: None,
             cmdline: String::new(),
             modules: Vec::new(),
+            tools: BTreeMap::new(),
             files: [("k".to_owned(), sum)].into(),
         };
         fs::write(folder.path().join(MANIFEST_NAME), manifest.to_json()).unwrap();

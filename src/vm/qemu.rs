@@ -4,6 +4,7 @@
 //! starts nothing. Every device is named; QEMU's defaults are switched off.
 
 use super::accelerator::Accelerator;
+use super::network::Network;
 use crate::arch::Arch;
 use crate::target::GuestCid;
 use std::ffi::{OsStr, OsString};
@@ -34,8 +35,12 @@ pub struct QemuSpec {
     pub cpus: u32,
     /// The kernel's file.
     pub kernel: PathBuf,
-    /// The initramfs's file.
-    pub initramfs: PathBuf,
+    /// The initramfs's file, where there is one.
+    pub initramfs: Option<PathBuf>,
+    /// The file of the disk that the root is on, where it is on one.
+    pub root_disk: Option<PathBuf>,
+    /// The network.
+    pub network: Network,
     /// The kernel's command line.
     pub cmdline: String,
     /// What provides the vsock device.
@@ -77,8 +82,20 @@ impl QemuSpec {
         );
         arguments.pair("-serial", "chardev:console");
         self.push_vsock(&mut arguments);
+        if let Some(disk) = &self.root_disk {
+            let drive = with_path("if=none,id=root,format=raw,file=", disk);
+            arguments.pair("-drive", drive);
+            arguments.pair("-device", "virtio-blk-pci,drive=root");
+        }
+        if let Some(backend) = self.network.backend() {
+            arguments.pair("-netdev", backend);
+            // Nobody boots from it, and the file for that is not always installed.
+            arguments.pair("-device", "virtio-net-pci,netdev=network,romfile=");
+        }
         arguments.pair("-kernel", &self.kernel);
-        arguments.pair("-initrd", &self.initramfs);
+        if let Some(initramfs) = &self.initramfs {
+            arguments.pair("-initrd", initramfs);
+        }
         arguments.pair("-append", &self.cmdline);
         arguments.list
     }
@@ -164,7 +181,9 @@ mod tests {
             memory_mib: 256,
             cpus: 1,
             kernel: "/i/vmlinuz".into(),
-            initramfs: "/i/initramfs.cpio.gz".into(),
+            initramfs: Some("/i/initramfs.cpio.gz".into()),
+            root_disk: None,
+            network: Network::None,
             cmdline: "console=ttyS0 quiet".to_owned(),
             vsock: VsockBackend::VhostUser("/s,t/device.sock".into()),
             console: "/s,t/console.log".into(),
@@ -209,6 +228,23 @@ mod tests {
              -device vhost-user-vsock-pci,chardev=vsock \
              -kernel /i/vmlinuz -initrd /i/initramfs.cpio.gz -append console=ttyAMA0"
         );
+    }
+
+    #[test]
+    fn disk_and_network_are_named_and_an_initramfs_only_where_there_is_one() {
+        let spec = QemuSpec {
+            initramfs: None,
+            root_disk: Some("/s,t/root.ext4".into()),
+            network: Network::User(vec!["2222:22".parse().unwrap()]),
+            ..spec()
+        };
+        let line = line(&spec);
+        assert!(line.contains(
+            " -drive if=none,id=root,format=raw,file=/s,,t/root.ext4 -device virtio-blk-pci,drive=root \
+             -netdev user,id=network,net=172.16.0.0/24,host=172.16.0.1,dns=172.16.0.3,ipv6=off,\
+             hostfwd=tcp:127.0.0.1:2222-172.16.0.2:22 \
+             -device virtio-net-pci,netdev=network,romfile= -kernel /i/vmlinuz -append "
+        ));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::process::ProcessId;
 use super::qemu::{QemuSpec, VsockBackend};
 use super::record::{Phase, RECORD_FORMAT, Status, VmRecord, VsockPath, boot_id};
 use super::registry::{Registry, RegistryLock};
-use super::{VmError, stop};
+use super::{Network, VmError, disk, stop};
 use crate::cancel::Cancel;
 use crate::channel::Pong;
 use crate::deadline::Deadline;
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// How many CIDs are tried where others on this host have taken the first.
 const CID_TRIES: u32 = 16;
+
+/// The name of a VM's own disk in its directory.
+const ROOT_DISK_NAME: &str = "root.ext4";
 
 /// What somebody wants of a VM.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub struct StartOptions {
     pub cpus: u32,
     /// KVM, emulation, or whichever works.
     pub acceleration: Acceleration,
+    /// The network.
+    pub network: Network,
     /// Words to add to the kernel's command line.
     pub kernel_append: Option<String>,
     /// How long the agent may take to answer, from QEMU's first start, whatever is tried meanwhile.
@@ -205,6 +210,8 @@ fn spec_of(options: &StartOptions, image: &Image, plan: &BootPlan<'_>, name: &st
         cpus: options.cpus,
         kernel: image.kernel(),
         initramfs: image.initramfs(),
+        root_disk: image.root_disk().map(|_| plan.dir.join(ROOT_DISK_NAME)),
+        network: options.network.clone(),
         cmdline,
         vsock: match &plan.device {
             None => VsockBackend::Kernel(plan.cid),
@@ -229,7 +236,7 @@ fn boot(
             accelerator,
             ..spec.clone()
         };
-        boot_once(plan, &spec, vm)
+        boot_once(plan, &spec, image, vm)
     };
     let arch = image.manifest.arch;
     match acceleration {
@@ -271,9 +278,14 @@ fn boot(
 fn boot_once(
     plan: &BootPlan<'_>,
     spec: &QemuSpec,
+    image: &Image,
     vm: &mut Unfinished<'_>,
 ) -> Result<Pong, VmError> {
     let _ = std::fs::remove_file(&spec.console);
+    // A new one for each try: a guest that came up half the way may have written to it.
+    if let Some((from, to)) = image.root_disk().zip(spec.root_disk.as_deref()) {
+        disk::copy(&from, to, plan.cancel)?;
+    }
     let mut boot = Boot::new(plan);
     let pong = boot.run(spec, &mut vm.record)?;
     vm.record.phase = Phase::Running;

@@ -5,6 +5,9 @@
 
 use clap::{Args, Parser, Subcommand};
 use smolvm_host::arch::Arch;
+use smolvm_host::image::Variant;
+use smolvm_host::image::layout::DISK_MIB;
+use smolvm_host::vm::Forward;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -131,7 +134,7 @@ pub(crate) struct ImageArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
-    /// Build an image folder: kernel, initramfs, manifest
+    /// Build an image folder: kernel, initramfs or disk, manifest
     Build(ImageBuildArguments),
 }
 
@@ -152,9 +155,20 @@ pub(crate) struct ImageBuildArguments {
     /// The static guest agent
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: PathBuf,
-    /// Another layout than the built-in one of the minimal image
-    #[arg(long, value_name = "FILE")]
+    /// What the image holds: minimal (an initramfs with agent and busybox), or ssh (a disk with an
+    /// ssh server besides)
+    #[arg(long, default_value = "minimal")]
+    pub(crate) variant: Variant,
+    /// A layout of your own in place of a variant's
+    #[arg(long, value_name = "FILE", conflicts_with = "variant")]
     pub(crate) layout: Option<PathBuf>,
+    /// The folder in which the packages are unpacked that a layout has programs of (ssh)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) packages: Option<PathBuf>,
+    /// Another size of the disk than the layout's, in MiB
+    #[arg(long, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(i64::from(*DISK_MIB.start())..=i64::from(*DISK_MIB.end())))]
+    pub(crate) disk_size: Option<u32>,
     /// The image folder; an older image there is replaced
     #[arg(short = 'o', long, value_name = "DIR")]
     pub(crate) output: PathBuf,
@@ -203,6 +217,15 @@ pub(crate) struct VmStartArguments {
     /// Use emulation, even where KVM works
     #[arg(long)]
     pub(crate) tcg: bool,
+    /// The guest's network: none, or user (QEMU's own, with 172.16.0.2 for the guest)
+    #[arg(long, value_enum, default_value_t = NetworkKind::None)]
+    pub(crate) net: NetworkKind,
+    /// Lead a port of 127.0.0.1 to one of the guest's, by --net user (repeatable)
+    #[arg(long, value_name = "HOSTPORT:GUESTPORT")]
+    pub(crate) forward: Vec<Forward>,
+    /// A public key that may log in as root, for images with an ssh server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ssh_key: Option<PathBuf>,
     /// Words to add to the kernel's command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) kernel_append: Option<String>,
@@ -212,6 +235,15 @@ pub(crate) struct VmStartArguments {
     /// Print the VM as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What `--net` can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NetworkKind {
+    /// No network
+    None,
+    /// QEMU's own
+    User,
 }
 
 #[derive(Debug, Args)]

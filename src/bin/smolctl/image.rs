@@ -4,7 +4,7 @@ use crate::arguments::{ImageArguments, ImageBuildArguments, ImageVerb};
 use crate::failure::Failure;
 use crate::output::print_line;
 use smolvm_host::cancel::Cancel;
-use smolvm_host::image::{Inputs, build};
+use smolvm_host::image::{Inputs, LayoutInput, build};
 use std::io::Write;
 
 pub(crate) fn image(arguments: ImageArguments, cancel: &Cancel) -> Result<u8, Failure> {
@@ -20,16 +20,28 @@ fn build_image(arguments: ImageBuildArguments, cancel: &Cancel) -> Result<u8, Fa
         modules: arguments.modules,
         busybox: arguments.busybox,
         agent: arguments.agent,
-        layout: arguments.layout,
+        layout: match arguments.layout {
+            Some(path) => LayoutInput::File(path),
+            None => LayoutInput::BuiltIn(arguments.variant),
+        },
+        packages: arguments.packages,
+        disk_mib: arguments.disk_size,
     };
     let manifest = build(&inputs, &arguments.output, cancel)?;
-    let initramfs = manifest.files[&manifest.initramfs].size;
+    let size_kib = |name: &str| manifest.files[name].size / 1024;
+    let mut parts = Vec::new();
+    if let Some(name) = &manifest.initramfs {
+        parts.push(format!("initramfs of {} KiB", size_kib(name)));
+    }
+    if let Some(name) = &manifest.root_disk {
+        parts.push(format!("disk of {} MiB", size_kib(name) / 1024));
+    }
     let _ = writeln!(
         std::io::stderr(),
-        "{} image for {}: initramfs of {} KiB, {} modules",
+        "{} image for {}: {}, {} modules",
         manifest.variant,
         manifest.arch,
-        initramfs / 1024,
+        parts.join(", "),
         manifest.modules.len()
     );
     print_line(&arguments.output.display().to_string())?;

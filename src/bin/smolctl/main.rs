@@ -13,6 +13,7 @@ mod output;
 mod ping;
 mod put;
 mod run;
+mod ssh_key;
 mod timings;
 mod version;
 mod vm;

@@ -1,9 +1,10 @@
 //! `smolctl vm start`, `list` and `stop`; `timings` has a file of its own.
 
-use crate::arguments::{VmArguments, VmStartArguments, VmVerb};
+use crate::arguments::{NetworkKind, VmArguments, VmStartArguments, VmVerb};
 use crate::failure::{Failure, LOCAL};
 use crate::output::print_line;
 use crate::ping::duration;
+use crate::ssh_key;
 use crate::timings::timings;
 use serde_json::{Value, json};
 use smolvm_host::arch::Arch;
@@ -12,10 +13,10 @@ use smolvm_host::places;
 use smolvm_host::target::VmName;
 use smolvm_host::vm::stop::Ending;
 use smolvm_host::vm::{
-    Acceleration, Accelerator, Progress, Registry, StartOptions, VmRecord, start, stop,
+    Acceleration, Accelerator, Network, Progress, Registry, StartOptions, VmRecord, start, stop,
 };
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub(crate) fn vm(arguments: VmArguments, cancel: &Cancel) -> Result<u8, Failure> {
@@ -42,7 +43,12 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
             (_, true) => Acceleration::Only(Accelerator::Tcg),
             _ => Acceleration::Auto,
         },
-        kernel_append: arguments.kernel_append,
+        network: match arguments.net {
+            _ if !arguments.forward.is_empty() => Network::User(arguments.forward),
+            NetworkKind::User => Network::User(Vec::new()),
+            NetworkKind::None => Network::None,
+        },
+        kernel_append: with_key(arguments.kernel_append, arguments.ssh_key.as_deref())?,
         ready_limit: duration(arguments.timeout),
     };
     let begin = Instant::now();
@@ -87,6 +93,18 @@ fn stop_unannounced(registry: &Registry, record: &VmRecord, cancel: &Cancel) {
         Ok(_) => say(&format!("{name} is stopped again")),
         Err(error) => say(&format!("{name} runs on: {error}")),
     }
+}
+
+/// Words for the kernel's command line, with a public key for ssh among them.
+fn with_key(words: Option<String>, key: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = key else {
+        return Ok(words);
+    };
+    let word = ssh_key::word_of(path)?;
+    Ok(Some(match words {
+        Some(words) => format!("{words} {word}"),
+        None => word,
+    }))
 }
 
 fn default_image() -> Result<PathBuf, Failure> {

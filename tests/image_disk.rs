@@ -1,0 +1,236 @@
+//! `smolctl image build --variant ssh`: a root's disk that is a function of its inputs.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
+
+#[path = "support/folder.rs"]
+mod folder;
+
+use folder::{Folder, elf};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder with inputs of an ssh image, the kernel's disk driver and unpacked packages among them.
+fn folder_with_inputs() -> Folder {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    for module in ["virtio_blk", "ext4"] {
+        let info = format!("depends=\0vermagic=6.1.0-test SMP\0name={module}\0");
+        folder.write(
+            &format!("modules/kernel/{module}.ko"),
+            &elf(62, 1, info.as_bytes()),
+        );
+    }
+    for program in [
+        "usr/sbin/dropbear",
+        "usr/bin/dropbearkey",
+        "usr/lib/openssh/sftp-server",
+    ] {
+        let content = elf(62, 1, program.as_bytes());
+        folder.write(&format!("packages/{program}"), &content);
+    }
+    folder
+}
+
+fn build(folder: &Folder, output: &Path) -> Command {
+    let mut command = folder.image_build(output);
+    command.args(["--variant", "ssh", "--packages"]);
+    command.arg(folder.path("packages"));
+    command
+}
+
+/// Runs a command; its exit code and what it said on standard error.
+fn outcome(command: &mut Command) -> (i32, String) {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap(), stderr)
+}
+
+/// What one of e2fsprogs' programs says of a disk.
+fn asked(program: &str, arguments: &[&str], disk: &Path) -> (bool, String) {
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(disk)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.success(), told)
+}
+
+#[test]
+fn disk_is_the_same_whatever_the_folder_umask_zone_locale_time_and_settings_of_the_tools() {
+    let mut images = Vec::new();
+    for (umask, zone, time) in [("077", "UTC", "5"), ("000", "Asia/Tokyo", "1700000000")] {
+        let folder = folder_with_inputs();
+        let settings = "[defaults]\n\tblocksize = 1024\n\tinode_size = 128\n[fs_types]\n\
+                        \text4 = {\n\t\tfeatures = ^extent,casefold\n\t}\n";
+        let settings = folder.write("mke2fs.conf", settings.as_bytes());
+        let built = build(&folder, &folder.path(&format!("deep/{umask}/out")));
+        let status = Command::new("/bin/sh")
+            .args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"])
+            .arg(built.get_program())
+            .args(built.get_args())
+            .env("TZ", zone)
+            .env("LC_ALL", "de_DE.UTF-8")
+            .env("E2FSPROGS_FAKE_TIME", time)
+            .env("MKE2FS_CONFIG", settings)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let output = format!("deep/{umask}/out");
+        let files: Vec<(String, u32, Vec<u8>)> = folder
+            .names(&output)
+            .into_iter()
+            .map(|name| {
+                let path = folder.path(&output).join(&name);
+                let mode = path.metadata().unwrap().permissions().mode();
+                (name, mode, fs::read(path).unwrap())
+            })
+            .collect();
+        images.push(files);
+    }
+    let names: Vec<&str> = images[0].iter().map(|file| file.0.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "initramfs.cpio.gz",
+            "initramfs.txt",
+            "manifest.json",
+            "root.ext4",
+            "root.txt",
+            "vmlinuz"
+        ]
+    );
+    for (one, other) in images[0].iter().zip(&images[1]) {
+        assert!(one == other, "{} differs", one.0);
+    }
+}
+
+#[test]
+fn disk_is_clean_and_holds_what_the_inventory_says() {
+    let folder = folder_with_inputs();
+    assert_eq!(outcome(&mut build(&folder, &folder.path("out"))).0, 0);
+    let disk = folder.path("out/root.ext4");
+    let (is_clean, told) = asked("e2fsck", &["-fn"], &disk);
+    assert!(is_clean, "{told}");
+    let inventory = fs::read_to_string(folder.path("out/root.txt")).unwrap();
+    for line in inventory.lines() {
+        let (path, description) = line.split_once('\t').unwrap();
+        let (_, told) = asked("debugfs", &["-R", &format!("stat \"{path}\"")], &disk);
+        let mode = description.split(' ').next().unwrap();
+        let told: Vec<&str> = told.split_whitespace().collect();
+        let value = |field: &str| told[told.iter().position(|word| *word == field).unwrap() + 1];
+        let number = |mode| u32::from_str_radix(mode, 8).unwrap();
+        assert_eq!(number(value("Mode:")), number(mode), "{path}");
+        assert_eq!((value("User:"), value("Group:")), ("0", "0"), "{path}");
+        for time in ["ctime:", "atime:", "mtime:", "crtime:"] {
+            assert_eq!(value(time), "0x00000001:00000000", "{path} {time}");
+        }
+    }
+    let content = asked("debugfs", &["-R", "cat /usr/local/sbin/dropbear"], &disk).1;
+    assert!(content.contains("usr/sbin/dropbear"));
+}
+
+#[test]
+fn manifest_names_disk_tool_and_modules_and_the_command_line_leads_to_the_disk() {
+    let folder = folder_with_inputs();
+    assert_eq!(outcome(&mut build(&folder, &folder.path("out"))).0, 0);
+    let json = fs::read(folder.path("out/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(manifest["variant"], "ssh");
+    assert_eq!(manifest["root_disk"], "root.ext4");
+    assert!(
+        manifest["tools"]["mke2fs"]
+            .as_str()
+            .unwrap()
+            .starts_with("1.")
+    );
+    let cmdline = manifest["cmdline"].as_str().unwrap();
+    assert!(
+        cmdline.ends_with(" root=/dev/vda rw init=/init"),
+        "{cmdline}"
+    );
+    let modules = manifest["modules"].as_array().unwrap();
+    assert!(modules.contains(&"virtio_blk".into()));
+    let size = fs::metadata(folder.path("out/root.ext4")).unwrap().len();
+    assert_eq!(size, 128 << 20);
+}
+
+#[test]
+fn kernel_with_everything_built_in_needs_no_initramfs() {
+    let folder = folder_with_inputs();
+    let built_in = [
+        "virtio_pci",
+        "virtio_blk",
+        "ext4",
+        "vmw_vsock_virtio_transport",
+    ]
+    .map(|name| format!("kernel/{name}.ko\n"))
+    .concat();
+    folder.write("modules/modules.builtin", built_in.as_bytes());
+    assert_eq!(outcome(&mut build(&folder, &folder.path("out"))).0, 0);
+    assert_eq!(
+        folder.names("out"),
+        ["manifest.json", "root.ext4", "root.txt", "vmlinuz"]
+    );
+}
+
+#[test]
+fn files_that_do_not_fit_are_one_sentence_and_leave_nothing() {
+    let folder = folder_with_inputs();
+    for (padding, size) in [(17 << 20, "16"), (12 << 20, "16")] {
+        let mut program = elf(62, 1, b"dropbear");
+        program.resize(padding, 7);
+        folder.write("packages/usr/sbin/dropbear", &program);
+        let mut command = build(&folder, &folder.path("o/out"));
+        let (code, sentence) = outcome(command.args(["--disk-size", size]));
+        assert_eq!(code, 1, "{sentence}");
+        assert!(
+            sentence.contains("do not fit on a disk of 16 MiB"),
+            "{sentence}"
+        );
+        assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+        assert!(folder.names("o").is_empty());
+    }
+}
+
+#[test]
+fn missing_packages_and_sizes_without_a_disk_are_told() {
+    let folder = folder_with_inputs();
+    let mut without = folder.image_build(&folder.path("o/out"));
+    let (code, sentence) = outcome(without.args(["--variant", "ssh"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("--packages"), "{sentence}");
+    fs::remove_file(folder.path("packages/usr/bin/dropbearkey")).unwrap();
+    let (code, sentence) = outcome(&mut build(&folder, &folder.path("o/out")));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("dropbearkey"), "{sentence}");
+    let mut minimal = folder.image_build(&folder.path("o/out"));
+    let (code, sentence) = outcome(minimal.args(["--disk-size", "64"]));
+    assert_eq!(code, 1);
+    assert!(sentence.contains("makes no disk"), "{sentence}");
+    assert!(folder.names("o").is_empty());
+}
+
+#[test]
+fn tool_that_fails_is_told_with_its_first_line_and_nothing_is_left() {
+    let folder = folder_with_inputs();
+    let script = |name: &str, text: &str| -> PathBuf {
+        let path = folder.write(&format!("bin/{name}"), text.as_bytes());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    };
+    script(
+        "mke2fs",
+        "#!/bin/sh\n[ \"$1\" = -V ] && { echo 'mke2fs 1.47.9 (today)' >&2; exit; }\n\
+         echo 'no more blocks today' >&2; exit 1\n",
+    );
+    let (code, sentence) = outcome(&mut build(&folder, &folder.path("o/out")));
+    assert_eq!(code, 1);
+    assert!(
+        sentence.contains("mke2fs could not make the root's disk: no more blocks today"),
+        "{sentence}"
+    );
+    assert!(folder.names("o").is_empty());
+}
