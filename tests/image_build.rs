@@ -244,3 +244,21 @@ fn wrong_calls_end_with_2() {
     );
     assert_eq!(outcome(&mut folder.smolctl(&["image", "build"])).0, 2);
 }
+
+/// A limit on the size of files is met as a full disk is: by an error at the write.
+#[test]
+fn disk_that_takes_no_more_is_one_sentence_and_leaves_nothing() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    let built = folder.image_build(&folder.path("o/out"));
+    let mut limited = Command::new("/bin/sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"])
+        .arg(built.get_program())
+        .args(built.get_args());
+    let (code, sentence) = outcome(&mut limited);
+    assert_eq!(code, 1, "{sentence}");
+    assert!(sentence.contains("cannot write"), "{sentence}");
+    assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+    assert!(folder.names("o").is_empty());
+}

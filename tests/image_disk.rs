@@ -234,3 +234,23 @@ fn tool_that_fails_is_told_with_its_first_line_and_nothing_is_left() {
     );
     assert!(folder.names("o").is_empty());
 }
+
+/// A limit on the size of files is met as a full disk is: by an error at the write.
+#[test]
+fn disk_that_takes_no_more_is_one_sentence_and_leaves_nothing() {
+    let folder = folder_with_inputs();
+    let built = build(&folder, &folder.path("o/out"));
+    let mut limited = Command::new("/bin/sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "sh"])
+        .arg(built.get_program())
+        .args(built.get_args());
+    let (code, sentence) = outcome(&mut limited);
+    assert_eq!(code, 1, "{sentence}");
+    assert!(
+        sentence.contains("could not make the root's disk"),
+        "{sentence}"
+    );
+    assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+    assert!(folder.names("o").is_empty());
+}
