@@ -25,6 +25,7 @@ pub mod root;
 pub mod variant;
 
 mod error;
+mod program;
 mod regular;
 mod staging;
 

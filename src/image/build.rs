@@ -3,7 +3,6 @@
 //! Owns the order of the steps: everything is read and checked before anything is written.
 
 use super::assembly::{Programs, add_modules, assemble};
-use super::elf::Elf;
 use super::ext4::Ext4Tools;
 use super::folder::StagedFolder;
 use super::inventory::Inventory;
@@ -11,9 +10,10 @@ use super::layout::Layout;
 use super::manifest::{FileSum, MANIFEST_FORMAT, MANIFEST_NAME, Manifest};
 use super::modules::{Module, ModuleTree};
 use super::packages::Packages;
+use super::program::{self, MAX_PROGRAM_BYTES, check_agent, check_static};
 use super::root::Root;
 use super::variant::Variant;
-use super::{ImageError, archive, kernel, regular};
+use super::{ImageError, archive, kernel};
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use smolvm_protocol::PROTOCOL_VERSION;
@@ -25,8 +25,6 @@ const INITRAMFS_NAME: &str = "initramfs.cpio.gz";
 const INITRAMFS_INVENTORY_NAME: &str = "initramfs.txt";
 const ROOT_DISK_NAME: &str = "root.ext4";
 const ROOT_DISK_INVENTORY_NAME: &str = "root.txt";
-/// The largest busybox and the largest agent that are read.
-const MAX_PROGRAM_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What an image is made of.
 #[derive(Clone, Debug)]
@@ -78,12 +76,12 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     };
     let layout = inputs.layout.read()?;
     let disk_mib = disk_mib(inputs, &layout)?;
-    let kernel = read("kernel", &inputs.kernel, kernel::MAX_KERNEL_BYTES)?;
-    let busybox = read("busybox", &inputs.busybox, MAX_PROGRAM_BYTES)?;
-    let agent = read("guest agent", &inputs.agent, MAX_PROGRAM_BYTES)?;
+    let kernel = program::read("kernel", &inputs.kernel, kernel::MAX_KERNEL_BYTES)?;
+    let busybox = program::read("busybox", &inputs.busybox, MAX_PROGRAM_BYTES)?;
+    let agent = program::read("guest agent", &inputs.agent, MAX_PROGRAM_BYTES)?;
     check_kernel(inputs, &kernel)?;
     check_busybox(inputs, &busybox)?;
-    let agent_version = check_agent(inputs, &agent)?;
+    let agent_version = check_agent(&inputs.agent, &agent, inputs.arch)?;
     let release = kernel::release(&kernel);
     let modules = ModuleTree::open(&inputs.modules)?.closure(
         &layout.modules,
@@ -212,14 +210,6 @@ impl Parts {
     }
 }
 
-fn read(what: &'static str, path: &Path, max_bytes: u64) -> Result<Vec<u8>, ImageError> {
-    regular::read(path, max_bytes).map_err(|source| ImageError::Read {
-        what,
-        path: path.to_owned(),
-        source,
-    })
-}
-
 fn check_kernel(inputs: &Inputs, kernel: &[u8]) -> Result<(), ImageError> {
     kernel::check(kernel, inputs.arch).map_err(|reason| ImageError::Unsuitable {
         what: "kernel",
@@ -236,56 +226,4 @@ fn check_busybox(inputs: &Inputs, busybox: &[u8]) -> Result<(), ImageError> {
         reason,
         remedy: format!("scripts/fetch-busybox.sh {} fetches one", inputs.arch),
     })
-}
-
-/// Checks the agent, and tells its version.
-fn check_agent(inputs: &Inputs, agent: &[u8]) -> Result<String, ImageError> {
-    check_static(agent, inputs.arch)
-        .and_then(|()| {
-            agent_version(agent).ok_or_else(|| "is no guest agent: it tells no version".to_owned())
-        })
-        .map_err(|reason| ImageError::Unsuitable {
-            what: "guest agent",
-            path: inputs.agent.clone(),
-            reason,
-            remedy: format!("scripts/build-guest-agent.sh {} builds it", inputs.arch),
-        })
-}
-
-/// The version in the line that the agent prints for `--version` (guest-agent/src/main.rs), which
-/// stands in the program as it is: one for another architecture cannot be asked.
-fn agent_version(agent: &[u8]) -> Option<String> {
-    const BEFORE: &[u8] = b"smolvm-guest-agent ";
-    agent
-        .windows(BEFORE.len())
-        .enumerate()
-        .filter(|(_, window)| *window == BEFORE)
-        .find_map(|(at, _)| {
-            let line = agent[at + BEFORE.len()..]
-                .split(|byte| *byte == b'\n')
-                .next()?;
-            let version = std::str::from_utf8(line.get(..line.len().min(64))?).ok()?;
-            let is_version = version.starts_with(|first: char| first.is_ascii_digit())
-                && version
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || ".+-".contains(c));
-            is_version.then(|| version.to_owned())
-        })
-}
-
-/// A static program of the right architecture runs in a guest that has no loader and no libraries.
-fn check_static(bytes: &[u8], arch: Arch) -> Result<(), String> {
-    let elf = Elf::parse(bytes).map_err(|error| error.to_string())?;
-    match elf.arch() {
-        Some(found) if found == arch => {}
-        Some(found) => return Err(format!("is for {found}, not for {arch}")),
-        None => return Err(format!("is not for {arch}")),
-    }
-    if !elf.is_program() {
-        return Err("is no program".to_owned());
-    }
-    if let Some(loader) = elf.interpreter() {
-        return Err(format!("is not static (it needs {loader})"));
-    }
-    Ok(())
 }
