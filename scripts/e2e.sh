@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# End to end over real virtio-vsock; see usage below.
+# End to end over real AF_VSOCK; see usage below.
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib/environment.sh"
 . "$PROJECT/scripts/lib/static-build.sh"
@@ -7,53 +7,58 @@
 
 usage() {
     cat <<'USAGE'
-Usage: scripts/e2e.sh x86_64|aarch64 6.1|6.12 [--only WORDS-OF-A-CASE]
+Usage: scripts/e2e.sh [--straight | --within] [--large] x86_64|aarch64 6.1|6.12 [--only WORDS-OF-A-CASE]
 
 Builds the image of an architecture with Debian's kernel of that line, boots it in QEMU, and runs every case of
-tests/e2e against its agent over virtio-vsock; then has the published host, unchanged, drive the same VM.
+tests/e2e against its agent over virtio-vsock, by vhost-device-vsock and a CONNECT socket; then has the published host,
+unchanged, drive the same VM.
+
+  --straight   by CID and this machine's /dev/vhost-vsock instead; skipped where that is not usable
+  --within     a client within the guest instead, over vsock_loopback, AF_VSOCK on both sides
+  --large      a file of 256 MiB there and back as well, in a VM with memory for it
 USAGE
 }
 
 main() {
-    case ${1-} in -h | --help) usage; return ;; esac
+    local way=vhost-user large='' memory=384
+    while [ $# -gt 0 ]; do
+        case $1 in
+        -h | --help) usage; return ;;
+        --straight) way=kernel ;;
+        --within) way=within ;;
+        --large) large=yes memory=768 ;;
+        -*) die 2 "unknown option '$1'; see --help" ;;
+        *) break ;;
+        esac
+        shift
+    done
     [ $# -ge 2 ] || die 2 "an architecture and a kernel are needed, such as 'x86_64 6.12'; see --help"
-    local arch=$1 kernel=$2 idle growth pss target qemu status=0
+    local arch=$1 kernel=$2
     shift 2
     case $arch in x86_64 | aarch64) ;; *) die 2 "unknown architecture '$arch'; it is x86_64 or aarch64" ;; esac
     case $kernel in 6.1 | 6.12) ;; *) die 2 "unknown kernel '$kernel'; it is 6.1 or 6.12" ;; esac
+    [ "$large$way" != yeswithin ] || die 2 "--large is the host's, and --within has none; give one of them"
+    if [ "$way" = kernel ] && ! device_is_usable; then
+        echo "skipped, because this machine has no usable /dev/vhost-vsock"
+        echo "0 passed, 0 failed, 1 skipped"
+        return
+    fi
     "$PROJECT/scripts/vm-tools.sh" --arch "$arch" >/dev/null
     build_smolctl
     build_image "$arch" "$kernel"
     build_harness "$arch"
-
-    VM=e2e-$arch-${kernel//./-}-$$
-    trap end EXIT
-    trap 'exit 130' INT TERM
-    STARTED=yes
-    "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory 384 >&2
-    read -r qemu target < <("$SMOLCTL" vm list --json | python3 -c '
-import json, sys
-print(*next((vm["pid"], vm["target"]) for vm in json.load(sys.stdin) if vm["name"] == sys.argv[1]))' "$VM")
-    read -r idle growth pss < <("$PROJECT/scripts/check-promises" --limits "$arch" "$GUEST_STD" idle_kib growth_kib pss_kib)
-    say "cases on $arch, kernel $kernel, $target, std $GUEST_STD"
-    "$HARNESS" drive "$target" --guest-program "$GUEST_PROGRAM" --max-idle-kib "$idle" --max-growth-kib "$growth" \
-        --max-pss-kib "$pss" "$@" || status=$?
-    case $target in
-    uds:*) "$PROJECT/scripts/conformance.sh" "vm:${target#uds:}" || status=$? ;;
-    *) echo "skipped, because the published host reaches $target by CID only as root of a real host: its cases" ;;
+    boot "$arch" "$kernel" "$memory" "${way/within/vhost-user}"
+    say "cases on $arch, kernel $kernel, $TARGET, std $GUEST_STD"
+    local status=0
+    case $way in
+    within) run_within "$@" || status=$? ;;
+    *) run_from_the_host "$arch" "$large" "$@" || status=$? ;;
     esac
-    "$HARNESS" shutdown "$target" "$qemu" || status=$?
-    if [ "$status" != 0 ] && [[ $target = uds:* ]]; then
-        say "the guest's console:"
-        tail -n 30 "$(dirname "${target#uds:}")/console.log" >&2 || true
-    fi
-    if ! "$SMOLCTL" vm stop "$VM" >&2; then
-        say "the VM did not stop"
-        status=1
-    fi
-    STARTED=
-    return "$status"
+    finish "$status"
 }
+
+# Whether this user may open the device; opening it alone touches no VM.
+device_is_usable() { [ -c /dev/vhost-vsock ] && (exec 3<>/dev/vhost-vsock) 2>/dev/null; }
 
 # build_harness ARCH: sets HARNESS, which this machine runs, and GUEST_PROGRAM, the same for the guest, with GUEST_STD.
 build_harness() {
@@ -67,6 +72,54 @@ build_harness() {
         build_static smolvm-e2e "$machine"
     fi
     HARNESS=$BINARY
+}
+
+# boot ARCH KERNEL MIB DEVICE: starts the VM; sets VM, QEMU_PID and TARGET.
+boot() {
+    VM=e2e-$1-${2//./-}-$$
+    trap end EXIT
+    trap 'exit 130' INT TERM
+    STARTED=yes
+    "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory "$3" --vsock "$4" >&2
+    read -r QEMU_PID TARGET < <("$SMOLCTL" vm list --json | python3 -c '
+import json, sys
+print(*next((vm["pid"], vm["target"]) for vm in json.load(sys.stdin) if vm["name"] == sys.argv[1]))' "$VM")
+}
+
+# run_from_the_host ARCH LARGE WORDS…: the cases of a host, the last of which ends the guest.
+run_from_the_host() {
+    local arch=$1 large=$2 idle growth pss status=0
+    shift 2
+    read -r idle growth pss < <("$PROJECT/scripts/check-promises" --limits "$arch" "$GUEST_STD" idle_kib growth_kib pss_kib)
+    "$HARNESS" drive "$TARGET" --guest-program "$GUEST_PROGRAM" --max-idle-kib "$idle" --max-growth-kib "$growth" \
+        --max-pss-kib "$pss" ${large:+--large} "$@" || status=$?
+    case $TARGET in
+    uds:*) "$PROJECT/scripts/conformance.sh" "vm:${TARGET#uds:}" || status=$? ;;
+    *) echo "skipped, because the published host reaches $TARGET by CID only as root of a real host: its cases" ;;
+    esac
+    "$HARNESS" shutdown "$TARGET" "$QEMU_PID" || status=$?
+    return "$status"
+}
+
+# run_within WORDS…: the cases of a client within the guest, whose agent runs them as it would any command.
+run_within() {
+    "$SMOLCTL" put "$VM" "$GUEST_PROGRAM" /tmp/smolvm-e2e --mode 755
+    "$SMOLCTL" run "$VM" --shell raw --timeout 300 -c "exec /tmp/smolvm-e2e within ${*@Q}"
+}
+
+# finish STATUS: ends what is left of the VM, and returns that status, or 1 where the VM does not end.
+finish() {
+    local status=$1
+    if [ "$status" != 0 ] && [[ $TARGET = uds:* ]]; then
+        say "the guest's console:"
+        tail -n 30 "$(dirname "${TARGET#uds:}")/console.log" >&2 || true
+    fi
+    if ! "$SMOLCTL" vm stop "$VM" >&2; then
+        say "the VM did not stop"
+        status=1
+    fi
+    STARTED=
+    return "$status"
 }
 
 end() {

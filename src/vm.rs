@@ -22,6 +22,7 @@ mod disk;
 mod error;
 
 pub use accelerator::{Acceleration, Accelerator};
+pub use device::DeviceChoice;
 pub use error::VmError;
 pub use network::{Forward, Network};
 pub use record::{Status, VmRecord};

@@ -45,7 +45,9 @@ fn folder_with(device: &str, qemu: &str) -> Folder {
 }
 
 fn start(folder: &Folder) -> Command {
-    folder.smolctl(&["vm", "start", "--tcg", "--image", "image", "--name", "a"])
+    let mut command = folder.smolctl(&["vm", "start", "--tcg", "--vsock", "vhost-user"]);
+    command.args(["--image", "image", "--name", "a"]);
+    command
 }
 
 fn outcome(command: &mut Command) -> (i32, String) {
@@ -71,11 +73,6 @@ fn assert_nothing_left(folder: &Folder) {
     }
 }
 
-/// Whether this host has the kernel's own device, so that no stand-in is asked for.
-fn has_vhost_vsock() -> bool {
-    Path::new("/dev/vhost-vsock").exists()
-}
-
 #[test]
 fn qemu_that_dies_is_told_with_its_last_lines() {
     let folder = folder_with(DEVICE, "echo 'qemu: no such machine' >&2; exit 1");
@@ -92,9 +89,6 @@ fn qemu_that_dies_is_told_with_its_last_lines() {
 
 #[test]
 fn device_that_dies_is_told_with_its_last_lines() {
-    if has_vhost_vsock() {
-        return;
-    }
     let folder = folder_with("echo 'no device' >&2; exit 1", QEMU);
     let (code, sentence) = outcome(&mut start(&folder));
     assert_eq!(code, 1);
@@ -175,9 +169,6 @@ fn answer_ping(device: &UnixListener) {
 
 #[test]
 fn start_whose_result_cannot_be_written_stops_the_vm_again() {
-    if has_vhost_vsock() {
-        return;
-    }
     let folder = folder_with(DEVICE, QEMU);
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut start = start(&folder);
@@ -201,9 +192,6 @@ fn start_whose_result_cannot_be_written_stops_the_vm_again() {
 
 #[test]
 fn guest_that_never_says_that_its_agent_was_started_is_asked_all_the_same() {
-    if has_vhost_vsock() {
-        return;
-    }
     let folder = folder_with(DEVICE, QEMU);
     let child = start(&folder).stdout(Stdio::piped()).spawn().unwrap();
     assert!(soon(|| folder.path("qemu.pid").exists()));
@@ -217,9 +205,6 @@ fn guest_that_never_says_that_its_agent_was_started_is_asked_all_the_same() {
 
 #[test]
 fn cid_that_another_vm_of_this_host_has_is_passed_over() {
-    if has_vhost_vsock() {
-        return;
-    }
     let device = format!("echo \"$2\" >>cids\n{DEVICE}");
     let taken = "vhost-vsock: unable to set guest cid: Address already in use";
     let qemu = format!("[ -e tried ] || {{ : >tried; echo '{taken}' >&2; exit 1; }}\n{QEMU}");
@@ -251,12 +236,19 @@ fn path_that_is_not_utf8_is_told_and_leaves_nothing() {
     assert_eq!(code, 1, "{sentence}");
     assert!(sentence.contains("is not UTF-8"), "{sentence}");
     assert_nothing_left(&folder);
-    if has_vhost_vsock() {
-        return;
-    }
     fs::rename(&image, folder.path("image")).unwrap();
     let state = folder.path("").join(OsStr::from_bytes(b"s\xff"));
-    let mut start = folder.smolctl(&["vm", "start", "--tcg", "--name", "a", "--image", "image"]);
+    let mut start = folder.smolctl(&[
+        "vm",
+        "start",
+        "--tcg",
+        "--vsock",
+        "vhost-user",
+        "--name",
+        "a",
+        "--image",
+        "image",
+    ]);
     let (code, sentence) = outcome(start.env("SMOLVM_STATE_DIR", &state));
     assert_eq!(code, 1, "{sentence}");
     assert!(sentence.contains("is not UTF-8"), "{sentence}");
@@ -315,9 +307,6 @@ fn start_killed_before_the_record_tells_of_processes_leaves_none_after_stop() {
 
 #[test]
 fn interrupted_stop_keeps_the_vm() {
-    if has_vhost_vsock() {
-        return;
-    }
     let folder = folder_with(DEVICE, QEMU);
     start_and_kill_the_starter(&folder);
     let silent = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
@@ -364,10 +353,8 @@ fn missing_programs_and_bad_images_are_told_before_anything_is_made() {
         assert!(sentence.contains(wanted), "{sentence}");
         assert!(folder.names("s/vms").is_empty());
     };
-    if !has_vhost_vsock() {
-        fs::remove_file(folder.path("bin/vhost-device-vsock")).unwrap();
-        expect("scripts/vm-tools.sh brings the latter");
-    }
+    fs::remove_file(folder.path("bin/vhost-device-vsock")).unwrap();
+    expect("vhost-device-vsock is not installed; scripts/vm-tools.sh brings it");
     fs::remove_file(folder.path("bin/qemu-system-x86_64")).unwrap();
     expect("qemu-system-x86_64 is not installed; scripts/vm-tools.sh --arch x86_64");
     folder.write("image/vmlinuz", b"x");
@@ -376,6 +363,31 @@ fn missing_programs_and_bad_images_are_told_before_anything_is_made() {
     expect("its manifest is broken");
     fs::remove_dir_all(folder.path("image")).unwrap();
     expect("cannot read the image");
+}
+
+#[test]
+fn kernels_device_that_is_not_there_is_told() {
+    let folder = folder_with(DEVICE, QEMU);
+    fs::remove_file(folder.path("bin/vhost-device-vsock")).unwrap();
+    if Path::new("/dev/vhost-vsock").exists() {
+        return;
+    }
+    for (words, wanted) in [
+        (
+            &["--vsock", "kernel"][..],
+            "cannot open /dev/vhost-vsock; load the module vhost_vsock",
+        ),
+        (
+            &[],
+            "neither a usable /dev/vhost-vsock nor vhost-device-vsock",
+        ),
+    ] {
+        let mut command = folder.smolctl(&["vm", "start", "--tcg", "--image", "image"]);
+        let (code, sentence) = outcome(command.args(words));
+        assert_eq!(code, 1);
+        assert!(sentence.contains(wanted), "{sentence}");
+        assert!(folder.names("s/vms").is_empty());
+    }
 }
 
 #[test]
@@ -402,9 +414,6 @@ fn wrong_names_and_numbers_end_with_2() {
 
 #[test]
 fn socket_path_that_is_too_long_is_told() {
-    if has_vhost_vsock() {
-        return;
-    }
     let folder = folder_with(DEVICE, QEMU);
     let long = folder.path(&"s".repeat(90));
     let (code, sentence) = outcome(start(&folder).env("SMOLVM_STATE_DIR", &long));

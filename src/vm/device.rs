@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// The program that provides a vsock device over vhost-user.
 pub const DEVICE_PROGRAM: &str = "vhost-device-vsock";
+/// The kernel's vsock device for VMs.
+pub const KERNEL_DEVICE: &str = "/dev/vhost-vsock";
 /// The longest path of a Unix socket, in bytes (unix(7): 108, with the NUL at its end).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
@@ -29,26 +31,42 @@ pub enum DeviceProvider {
     Program(PathBuf),
 }
 
+/// What somebody wants to provide the guest's vsock device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The kernel where `/dev/vhost-vsock` can be opened, else the program.
+    #[default]
+    Auto,
+    /// The kernel, or an error.
+    Kernel,
+    /// The program, or an error.
+    Program,
+}
+
 impl DeviceProvider {
-    /// The kernel where `/dev/vhost-vsock` can be opened, else the program, from the `PATH` or the
+    /// What the choice comes to on this host; the program is looked for on the `PATH` and in the
     /// cache.
     ///
     /// # Errors
-    /// [`VmError::DeviceMissing`].
-    pub fn find() -> Result<Self, VmError> {
-        if File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/vhost-vsock")
-            .is_ok()
-        {
-            return Ok(Self::Kernel);
+    /// [`VmError::DeviceMissing`], [`VmError::KernelDevice`] and [`VmError::DeviceProgramMissing`].
+    pub fn find(choice: DeviceChoice) -> Result<Self, VmError> {
+        let kernel = || File::options().read(true).write(true).open(KERNEL_DEVICE);
+        match choice {
+            DeviceChoice::Auto if kernel().is_ok() => Ok(Self::Kernel),
+            DeviceChoice::Auto => Self::program().ok_or(VmError::DeviceMissing),
+            DeviceChoice::Program => Self::program().ok_or(VmError::DeviceProgramMissing),
+            DeviceChoice::Kernel => match kernel() {
+                Ok(_) => Ok(Self::Kernel),
+                Err(source) => Err(VmError::KernelDevice { source }),
+            },
         }
+    }
+
+    fn program() -> Option<Self> {
         let cached = places::cache_dir().map(|cache| cache.join("bin").join(DEVICE_PROGRAM));
         find_program(DEVICE_PROGRAM)
             .or_else(|| cached.ok().filter(|path| is_program(path)))
             .map(Self::Program)
-            .ok_or(VmError::DeviceMissing)
     }
 }
 

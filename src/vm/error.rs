@@ -89,6 +89,13 @@ pub enum VmError {
     },
     /// There is neither `/dev/vhost-vsock` nor `vhost-device-vsock`.
     DeviceMissing,
+    /// `/dev/vhost-vsock` was asked for and cannot be opened.
+    KernelDevice {
+        /// Why not.
+        source: io::Error,
+    },
+    /// `vhost-device-vsock` was asked for and is not there.
+    DeviceProgramMissing,
     /// A program cannot be started.
     Spawn {
         /// The program.
@@ -193,6 +200,11 @@ impl fmt::Display for VmError {
                 "this host has neither a usable /dev/vhost-vsock nor vhost-device-vsock; \
                  scripts/vm-tools.sh brings the latter",
             ),
+            Self::KernelDevice { .. } => formatter.write_str(
+                "cannot open /dev/vhost-vsock; load the module vhost_vsock, or take --vsock vhost-user",
+            ),
+            Self::DeviceProgramMissing => formatter
+                .write_str("vhost-device-vsock is not installed; scripts/vm-tools.sh brings it"),
             Self::Spawn { program, .. } => write!(formatter, "cannot start {program}"),
             Self::Died {
                 program,
@@ -226,7 +238,9 @@ impl fmt::Display for VmError {
 impl std::error::Error for VmError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::State { source, .. } | Self::Spawn { source, .. } => Some(source),
+            Self::State { source, .. }
+            | Self::Spawn { source, .. }
+            | Self::KernelDevice { source } => Some(source),
             Self::Image(error) => error.source(),
             Self::Agent(error) => error.source(),
             _ => None,

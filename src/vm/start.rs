@@ -5,7 +5,7 @@
 
 use super::accelerator::{Acceleration, Accelerator, KvmVerdict, check_kvm};
 use super::boot::{Boot, BootPlan, find_qemu, log_path};
-use super::device::{DeviceProvider, DeviceSockets};
+use super::device::{DeviceChoice, DeviceProvider, DeviceSockets};
 use super::process::ProcessId;
 use super::qemu::{QemuSpec, VsockBackend};
 use super::record::{Phase, RECORD_FORMAT, Status, VmRecord, VsockPath, boot_id};
@@ -40,6 +40,8 @@ pub struct StartOptions {
     pub acceleration: Acceleration,
     /// The network.
     pub network: Network,
+    /// What provides the vsock device.
+    pub device: DeviceChoice,
     /// Words to add to the kernel's command line.
     pub kernel_append: Option<String>,
     /// How long the agent may take to answer, from QEMU's first start, whatever is tried meanwhile.
@@ -76,7 +78,7 @@ pub fn start(
 ) -> Result<Started, VmError> {
     let image = Image::open(&options.image)?;
     let qemu = find_qemu(image.manifest.arch)?;
-    let provider = DeviceProvider::find()?;
+    let provider = DeviceProvider::find(options.device)?;
     let record = register(registry, options, &image, &provider, cancel)?;
     let mut vm = Unfinished {
         registry,

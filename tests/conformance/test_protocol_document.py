@@ -18,7 +18,7 @@ def sources(*patterns):
     ("named", "patterns", "definition"),
     [
         (r"`(test_\w+)`", ["tests/conformance/test_*.py"], r"^def (test_\w+)\("),
-        (r"`e2e: (\w+)`", ["tests/e2e/src/cases.rs"], r'^\s*\(?"(\w+)",'),
+        (r"`e2e: (\w+)`", ["tests/e2e/src/cases.rs", "tests/e2e/src/within.rs"], r'^\s*\(?"(\w+)",'),
         (r"`unit: (\w+)`", ["protocol/src/**/*.rs", "guest-agent/src/**/*.rs"], r"^\s*fn (\w+)\("),
     ],
     ids=["conformance", "e2e", "unit"],

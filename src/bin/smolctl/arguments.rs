@@ -217,15 +217,20 @@ pub(crate) struct VmStartArguments {
     /// Use emulation, even where KVM works
     #[arg(long)]
     pub(crate) tcg: bool,
-    /// The guest's network: none, or user (QEMU's own, with 172.16.0.2 for the guest)
-    #[arg(long, value_enum, default_value_t = NetworkKind::None)]
-    pub(crate) net: NetworkKind,
-    /// Lead a port of 127.0.0.1 to one of the guest's, by --net user (repeatable)
+    /// The guest's network: none, or user (QEMU's own, with 172.16.0.2 for the guest); user where a port is
+    /// forwarded, otherwise none
+    #[arg(long, value_enum)]
+    pub(crate) net: Option<NetworkKind>,
+    /// Lead a port of 127.0.0.1 to one of the guest's (repeatable)
     #[arg(long, value_name = "HOSTPORT:GUESTPORT")]
     pub(crate) forward: Vec<Forward>,
     /// A public key that may log in as root, for images with an ssh server
     #[arg(long, value_name = "FILE")]
     pub(crate) ssh_key: Option<PathBuf>,
+    /// Which vsock device: the kernel's /dev/vhost-vsock, or the program vhost-device-vsock; otherwise
+    /// the kernel's where it can be opened
+    #[arg(long, value_name = "DEVICE", value_parser = ["kernel", "vhost-user"])]
+    pub(crate) vsock: Option<String>,
     /// Words to add to the kernel's command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub(crate) kernel_append: Option<String>,

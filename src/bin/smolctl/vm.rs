@@ -13,7 +13,8 @@ use smolvm_host::places;
 use smolvm_host::target::VmName;
 use smolvm_host::vm::stop::Ending;
 use smolvm_host::vm::{
-    Acceleration, Accelerator, Network, Progress, Registry, StartOptions, VmRecord, start, stop,
+    Acceleration, Accelerator, DeviceChoice, Forward, Network, Progress, Registry, StartOptions,
+    VmRecord, start, stop,
 };
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -43,10 +44,11 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
             (_, true) => Acceleration::Only(Accelerator::Tcg),
             _ => Acceleration::Auto,
         },
-        network: match arguments.net {
-            _ if !arguments.forward.is_empty() => Network::User(arguments.forward),
-            NetworkKind::User => Network::User(Vec::new()),
-            NetworkKind::None => Network::None,
+        network: network(arguments.net, arguments.forward)?,
+        device: match arguments.vsock.as_deref() {
+            Some("kernel") => DeviceChoice::Kernel,
+            Some(_) => DeviceChoice::Program,
+            None => DeviceChoice::Auto,
         },
         kernel_append: with_key(arguments.kernel_append, arguments.ssh_key.as_deref())?,
         ready_limit: duration(arguments.timeout),
@@ -92,6 +94,18 @@ fn stop_unannounced(registry: &Registry, record: &VmRecord, cancel: &Cancel) {
     match stop(registry, &parsed, cancel) {
         Ok(_) => say(&format!("{name} is stopped again")),
         Err(error) => say(&format!("{name} runs on: {error}")),
+    }
+}
+
+/// A forwarded port brings a network, unless somebody wants none.
+fn network(kind: Option<NetworkKind>, forwards: Vec<Forward>) -> Result<Network, Failure> {
+    match kind {
+        Some(NetworkKind::None) if !forwards.is_empty() => Err(Failure::usage(
+            "--forward needs a network: leave --net none out, or --forward",
+        )),
+        None if forwards.is_empty() => Ok(Network::None),
+        Some(NetworkKind::None) => Ok(Network::None),
+        _ => Ok(Network::User(forwards)),
     }
 }
 

@@ -7,10 +7,8 @@ mod init;
 mod shutdown;
 
 use crate::guest::{Checked, Guest};
+use crate::report::Case;
 use smolvm_host::transport::Address;
-
-/// A case's name says situation and result.
-type Case = (&'static str, fn(&Guest) -> Checked);
 
 /// It gets the process id of the guest's QEMU, too.
 type LastCase = (&'static str, fn(Address, u32) -> Checked);
@@ -21,7 +19,10 @@ pub(crate) const LAST: LastCase = (
     shutdown::ends_the_vm,
 );
 
-pub(crate) const ALL: &[Case] = &[
+/// Needs a guest with 768 MiB of memory: half of that is what its root file system may hold.
+pub(crate) const LARGE: Case<Guest> = ("file_of_256_mib_comes_back_the_same", file::large);
+
+pub(crate) const ALL: &[Case<Guest>] = &[
     ("ping_is_answered_with_version_and_protocol", agent::ping),
     ("idle_agent_has_one_thread_and_promised_memory", agent::idle),
     (
@@ -39,6 +40,10 @@ pub(crate) const ALL: &[Case] = &[
     (
         "silent_command_ends_within_a_second_of_its_host",
         command::hang_up,
+    ),
+    (
+        "what_made_itself_a_daemon_outlives_its_host_and_nothing_else_does",
+        command::daemon_of_a_dead_host,
     ),
     (
         "daemon_of_a_session_of_its_own_outlives_its_request",

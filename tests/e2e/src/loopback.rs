@@ -1,17 +1,12 @@
 //! Within the guest: how the agent meets a peer that is not the host.
 
-use smolvm_protocol::decoder::{Decoder, Event};
-use smolvm_protocol::frame::{FrameType, encode_frame};
+use crate::client::{Client, frame_of};
 use smolvm_protocol::request::Request;
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 use vsock::{VsockListener, VsockStream};
-
-/// How long the agent may take.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Exit status where the agent closed without a word, as it does to a peer that it refuses.
 const REFUSED: u8 = 3;
@@ -35,7 +30,12 @@ pub(crate) fn meet_inherited(socket: Inherited, port: u32, options: &[OsString])
     tell(ping_inherited(socket, port, options))
 }
 
-fn ping_inherited(socket: Inherited, port: u32, options: &[OsString]) -> io::Result<Vec<u8>> {
+/// What an agent that inherits such a socket answers to a ping.
+pub(crate) fn ping_inherited(
+    socket: Inherited,
+    port: u32,
+    options: &[OsString],
+) -> io::Result<Vec<u8>> {
     let listener = VsockListener::bind_with_cid_port(vsock::VMADDR_CID_ANY, port)?;
     // Connected before anybody accepts: it waits in the kernel.
     let stream = VsockStream::connect_with_cid_port(vsock::VMADDR_CID_LOCAL, port)?;
@@ -76,32 +76,13 @@ fn tell(answer: io::Result<Vec<u8>>) -> ExitCode {
     }
 }
 
-/// The first frame's payload, empty where none comes before the end.
-fn ping(mut stream: VsockStream) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(LIMIT))?;
+/// What is answered to a ping; nothing where the connection is closed without a word.
+fn ping(stream: VsockStream) -> io::Result<Vec<u8>> {
+    let mut client = Client::over(stream)?;
     // A refused connection may be reset before the request is out: that is for the read to tell.
-    let _ = stream.write_all(&frame_of(&Request::Ping));
-    let (mut decoder, mut payload, mut buffer) = (Decoder::new(), Vec::new(), [0; 4096]);
-    loop {
-        let count = match stream.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
-            other => other?,
-        };
-        if count == 0 {
-            return Ok(payload);
-        }
-        let mut input = &buffer[..count];
-        while let Some(event) = decoder.next(&mut input).map_err(io::Error::other)? {
-            match event {
-                Event::Payload(bytes) => payload.extend_from_slice(bytes),
-                Event::End => return Ok(payload),
-                Event::Header(_) => {}
-            }
-        }
+    let _ = client.write(&frame_of(&Request::Ping));
+    match client.receive_all() {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Vec::new()),
+        other => Ok(other?.control.into_iter().next().unwrap_or_default()),
     }
-}
-
-/// A request as it is sent.
-pub(crate) fn frame_of(request: &Request) -> Vec<u8> {
-    encode_frame(FrameType::JSON, request.to_json().as_bytes())
 }

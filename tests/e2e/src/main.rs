@@ -1,12 +1,17 @@
 //! End-to-end cases against the agent of a booted VM, over whatever reaches it: a CID or a Unix socket.
 //!
 //! Owns the cases and their closing line of counts. Refuses to boot anything: `scripts/e2e.sh` does. The same program
-//! runs inside the guest as the client that the agent must refuse (`loopback`).
+//! runs inside the guest: as the client that the agent must refuse (`loopback`, `inherited`), and as one that meets an
+//! agent of its own (`within`).
 
 mod cases;
 mod checksum;
+mod client;
 mod guest;
 mod loopback;
+mod process;
+mod report;
+mod within;
 
 use clap::{Parser, Subcommand};
 use guest::Guest;
@@ -15,7 +20,6 @@ use smolvm_host::transport::Address;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 #[derive(Parser)]
 #[command(about = "End-to-end cases against the agent of a booted VM")]
@@ -34,6 +38,12 @@ enum What {
         target: OsString,
         /// The process id of its QEMU.
         qemu: u32,
+    },
+    /// In the guest: runs the cases of a client within it, against an agent of their own.
+    Within {
+        /// Run only the cases whose name has this in it.
+        #[arg(long, default_value = "")]
+        only: String,
     },
     /// In the guest: connects to the agent on a CID and says how it was met.
     Loopback {
@@ -72,6 +82,9 @@ struct Drive {
     /// What process 1 and the idle agent may have of unshared memory together, in KiB.
     #[arg(long)]
     max_pss_kib: u64,
+    /// Copy 256 MiB there and back as well.
+    #[arg(long)]
+    large: bool,
     /// Run only the cases whose name has this in it.
     #[arg(long, default_value = "")]
     only: String,
@@ -85,7 +98,8 @@ fn main() -> ExitCode {
             port,
             options,
         } => loopback::meet_inherited(socket, port, &options),
-        What::Drive(drive) => run_cases(&drive),
+        What::Drive(arguments) => drive(&arguments),
+        What::Within { only } => within::run(&only),
         What::Shutdown { target, qemu } => run_last_case(&target, qemu),
     }
 }
@@ -98,44 +112,19 @@ fn address_of(target: &OsStr) -> Result<Address, String> {
 
 fn run_last_case(target: &OsStr, qemu: u32) -> ExitCode {
     let (name, case) = cases::LAST;
-    match address_of(target).and_then(|address| case(address, qemu)) {
-        Ok(()) => {
-            println!("passed  {name}\n1 passed, 0 failed, 0 skipped");
-            ExitCode::SUCCESS
-        }
-        Err(reason) => {
-            println!("FAILED  {name}: {reason}\n0 passed, 1 failed, 0 skipped");
-            ExitCode::from(1)
-        }
-    }
+    report::run_case(name, || case(address_of(target)?, qemu))
 }
 
-fn run_cases(drive: &Drive) -> ExitCode {
-    let address = match address_of(&drive.target) {
-        Ok(address) => address,
+fn drive(drive: &Drive) -> ExitCode {
+    match address_of(&drive.target) {
+        Ok(address) => {
+            let mut chosen = cases::ALL.to_vec();
+            chosen.extend(drive.large.then_some(cases::LARGE));
+            report::run_cases(&Guest::new(address, drive), &chosen, &drive.only)
+        }
         Err(error) => {
             eprintln!("smolvm-e2e: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    let guest = Guest::new(address, drive);
-    let (mut passed, mut failed) = (0, 0);
-    for (name, case) in cases::ALL
-        .iter()
-        .filter(|(name, _)| name.contains(&drive.only))
-    {
-        let began = Instant::now();
-        match case(&guest) {
-            Ok(()) => {
-                passed += 1;
-                println!("passed  {name} ({:.2} s)", began.elapsed().as_secs_f64());
-            }
-            Err(reason) => {
-                failed += 1;
-                println!("FAILED  {name}: {reason}");
-            }
+            ExitCode::from(2)
         }
     }
-    println!("{passed} passed, {failed} failed, 0 skipped");
-    ExitCode::from(u8::from(failed > 0 || passed == 0))
 }

@@ -112,23 +112,47 @@ pub(crate) fn time_out(guest: &Guest) -> Checked {
     Ok(())
 }
 
-pub(crate) fn hang_up(guest: &Guest) -> Checked {
+/// What a command line prints first, and then its host hangs up.
+fn printed_before_hang_up(guest: &Guest, line: &str) -> Result<String, String> {
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let channel = guest.cancellable(cancel.clone());
     let (sender, receiver) = mpsc::channel();
-    let pid = std::thread::scope(|scope| {
-        let line = "echo $$; exec sleep 1000";
+    let printed = std::thread::scope(|scope| {
         let running = scope
             .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
-        let pid = receiver
+        let printed = receiver
             .recv_timeout(Duration::from_secs(20))
             .map_err(|error| error.to_string());
         cancel.cancel();
         let _ = running.join();
-        pid
+        printed
     })?;
-    let pid = String::from_utf8_lossy(&pid).trim().to_owned();
+    Ok(String::from_utf8_lossy(&printed).trim().to_owned())
+}
+
+pub(crate) fn hang_up(guest: &Guest) -> Checked {
+    let pid = printed_before_hang_up(guest, "echo $$; exec sleep 1000")?;
     guest.wait_for_death(&pid, Duration::from_secs(1))
+}
+
+/// The daemon has a session of its own; the other three are the shell's group.
+pub(crate) fn daemon_of_a_dead_host(guest: &Guest) -> Checked {
+    let line = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & daemon=$!; sleep 1000 & child=$!; \
+                sh -c 'sleep 1000 & echo $! >/tmp/grandchild; wait' & \
+                until test -s /tmp/grandchild; do sleep 0.1; done; \
+                echo $daemon $$ $child $(cat /tmp/grandchild); wait";
+    let printed = printed_before_hang_up(guest, line)?;
+    let pids: Vec<_> = printed.split(' ').collect();
+    let [daemon, others @ ..] = &pids[..] else {
+        return Err(format!("it printed '{printed}'"));
+    };
+    same("the others", &others.len(), &3)?;
+    for pid in others {
+        guest.wait_for_death(pid, Duration::from_secs(1))?;
+    }
+    let alive = guest.run(&format!("kill -0 {daemon}"))?.outcome;
+    guest.run(&format!("kill {daemon}; rm /tmp/grandchild"))?;
+    same("the daemon after its host", &alive, &Outcome::Exited(0))
 }
 
 pub(crate) fn daemon(guest: &Guest) -> Checked {

@@ -1,7 +1,7 @@
 //! Process 1: what it records, what it keeps while the agent is away, what it reaps.
 
+use crate::client::frame_of;
 use crate::guest::{AGENT, Checked, Guest, holds, same};
-use crate::loopback::frame_of;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Outcome;
 use smolvm_host::deadline::Deadline;
