@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod decoder;
+mod float;
 pub mod frame;
 pub mod python_scalar;
 pub mod request;

@@ -6,21 +6,51 @@
 
 use std::fmt::Write as _;
 
+/// `repr(float)` has an exponent from this place of the decimal point on, counted from the first digit.
+const LARGE_POINT: i32 = 17;
+/// And up to this one.
+const SMALL_POINT: i32 = -4;
+
 /// A finite number as `repr(float)` prints it: `1.0`, `1e+16`, `1e-05`.
 ///
-/// Both languages print the shortest digits that read back alike, and change to an exponent at the
-/// same magnitudes; they differ in the exponent's sign and width only.
+/// The digits are `serde_json`'s, the shortest that read back alike, as Python's are; std's own way to
+/// them is 14 KB more. Where the point stands, and what exponent there is, is Python's.
 #[must_use]
 pub fn float(number: f64) -> String {
-    let text = format!("{number:?}");
-    let Some((digits, exponent)) = text.split_once('e') else {
-        return text;
-    };
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
-    };
-    format!("{digits}e{sign}{exponent:0>2}")
+    let shortest = serde_json::Number::from_f64(number.abs())
+        .map(|number| number.to_string())
+        .unwrap_or_default();
+    let (significand, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let (whole, fraction) = significand.split_once('.').unwrap_or((significand, ""));
+    let all = [whole, fraction].concat();
+    let significant = all.trim_start_matches('0');
+    // Where the point stands: 1 is behind the first digit.
+    let point =
+        exponent.parse().unwrap_or(0) + whole.len() as i32 - (all.len() - significant.len()) as i32;
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    match significant.trim_end_matches('0') {
+        "" => format!("{sign}0.0"),
+        digits => format!("{sign}{}", laid_out(digits, point)),
+    }
+}
+
+/// Digits, neither the first nor the last a 0, with their point or an exponent.
+fn laid_out(digits: &str, point: i32) -> String {
+    let length = digits.len() as i32;
+    if point >= LARGE_POINT || point <= SMALL_POINT {
+        let (first, rest) = digits.split_at(1);
+        let dot = if rest.is_empty() { "" } else { "." };
+        let sign = if point < 1 { '-' } else { '+' };
+        return format!("{first}{dot}{rest}e{sign}{:02}", (point - 1).unsigned_abs());
+    }
+    if point <= 0 {
+        return format!("0.{}{digits}", "0".repeat(point.unsigned_abs() as usize));
+    }
+    if point >= length {
+        return format!("{digits}{}.0", "0".repeat((point - length) as usize));
+    }
+    let (whole, fraction) = digits.split_at(point as usize);
+    format!("{whole}.{fraction}")
 }
 
 /// Text as `repr(str)` quotes it.
@@ -102,12 +132,21 @@ pub(crate) fn push_unicode_escape(json: &mut String, unit: u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quickcheck::quickcheck;
 
     #[test]
     fn floats_are_printed_as_python_prints_them() {
         for (number, text) in [
             (0.0, "0.0"),
             (-0.0, "-0.0"),
+            (-1.0, "-1.0"),
+            (14_247_382_341_385.062, "14247382341385.062"),
+            (120.0, "120.0"),
+            (0.000123, "0.000123"),
+            (0.000_012_3, "1.23e-05"),
+            (1.5e-100, "1.5e-100"),
+            (9_999_999_999_999_998.0, "9999999999999998.0"),
+            (12e15, "1.2e+16"),
             (1.0, "1.0"),
             (1.5, "1.5"),
             (0.1, "0.1"),
@@ -121,6 +160,18 @@ mod tests {
             (f64::MAX, "1.7976931348623157e+308"),
         ] {
             assert_eq!(float(number), text);
+        }
+    }
+
+    quickcheck! {
+        fn printed_floats_are_short_and_read_back_alike(bits: u64) -> bool {
+            let number = f64::from_bits(bits);
+            let printed = float(number);
+            // Of two shortest ones that are equally near, std does not print the one that Python does.
+            let length = format!("{number:?}").len();
+            !number.is_finite()
+                || printed.parse() == Ok(number)
+                    && printed.replace("e+", "e").replace("e-0", "e-").len() == length
         }
     }
 

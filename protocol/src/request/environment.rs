@@ -4,6 +4,7 @@
 //! are parsed, so that no request builds more than the limit.
 
 use super::Environment;
+use crate::float;
 use crate::python_scalar;
 use crate::response::Refusal;
 use crate::text::{self, TextError, shown};
@@ -119,8 +120,8 @@ pub(super) fn printed_scalar(value: &RawValue) -> Result<Vec<u8>, ScalarError> {
         b'f' => Ok(b"False".to_vec()),
         b'n' => Ok(b"None".to_vec()),
         b'[' | b'{' => Err(ScalarError::Container),
-        _ if json.contains(['.', 'e', 'E']) => match json.parse::<f64>() {
-            Ok(number) if number.is_finite() => Ok(python_scalar::float(number).into_bytes()),
+        _ if json.contains(['.', 'e', 'E']) => match float::parse(json) {
+            number if number.is_finite() => Ok(python_scalar::float(number).into_bytes()),
             _ => Err(ScalarError::OutOfRange),
         },
         _ => match json.parse::<i64>() {

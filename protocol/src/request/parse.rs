@@ -5,6 +5,7 @@ use super::environment;
 use super::{
     Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, ShutdownMode,
 };
+use crate::float;
 use crate::python_scalar;
 use crate::response::Refusal;
 use crate::text::{self, present, shown};
@@ -200,7 +201,7 @@ fn is_one(value: &RawValue) -> bool {
     value
         .get()
         .starts_with(|first: char| first.is_ascii_digit())
-        && value.get().parse() == Ok(1.0_f64)
+        && float::parse(value.get()) == 1.0
 }
 
 /// A value as Python's `str()` prints it; a container stays JSON.
@@ -225,7 +226,7 @@ fn timeout(value: &RawValue) -> Result<Option<Timeout>, Refusal> {
     };
     let number = value.get();
     let seconds = match number.as_bytes()[0] {
-        b'-' | b'0'..=b'9' => number.parse::<f64>().map_err(|_| refusal())?,
+        b'-' | b'0'..=b'9' => float::parse(number),
         _ => return Err(refusal()),
     };
     let is_integer = !number.contains(['.', 'e', 'E']);
