@@ -8,6 +8,7 @@
 //! | file | owns |
 //! |---|---|
 //! | [`mounts`], [`modules`], [`network`], [`entropy`] | what is set up before the agent starts |
+//! | [`root`] | stage one: the switch from an initramfs to a disk |
 //! | [`supervision`] | the loop: signals, orphans, the agent, the scripts |
 //! | [`agent`] | the agent's life: its control group, its end, its restarts |
 //! | [`boot_scripts`] | `/etc/smolvm/boot.d`, after the agent |
@@ -23,13 +24,15 @@ mod entropy;
 mod modules;
 mod mounts;
 mod network;
+mod root;
 mod supervision;
 pub(crate) mod timings;
 
 use crate::log;
 use crate::sys::machine::{self, End};
-use crate::sys::{file, process, signal, socket};
+use crate::sys::{file, mount, process, signal, socket};
 use agent::AgentKeeper;
+use root::{Root, RootError};
 use smolvm_protocol::AGENT_PORT;
 use std::ffi::OsString;
 use std::fmt;
@@ -68,6 +71,14 @@ pub(crate) fn is_asked_for(mut arguments: impl Iterator<Item = OsString>) -> boo
     (std::process::id() == 1 && is_kernels()) || arguments.next().is_some_and(|word| word == "init")
 }
 
+/// What of a command line that asks for process 1 is for the init that takes its place.
+fn words_for_an_init(
+    mut arguments: impl Iterator<Item = OsString>,
+) -> impl Iterator<Item = OsString> {
+    arguments.next();
+    arguments.skip_while(|word| word == "init")
+}
+
 /// Boots and supervises; returns only where this is not process 1.
 pub(crate) fn run() -> ExitCode {
     log::speak_as_init();
@@ -87,6 +98,7 @@ pub(crate) fn run() -> ExitCode {
 
 /// Why the guest cannot be reached, and is of no use to anyone.
 enum BootError {
+    Root(RootError),
     NoTransport,
     Listen(io::Error),
     System(io::Error),
@@ -95,6 +107,7 @@ enum BootError {
 impl fmt::Display for BootError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Root(error) => error.fmt(formatter),
             Self::NoTransport => formatter.write_str(
                 "no vsock transport: this kernel has no vmw_vsock_virtio_transport, built in or \
                  among the image's modules",
@@ -115,13 +128,21 @@ fn boot() -> Result<Supervision, BootError> {
     // Before the first fork: no child's end may be missed.
     let signals = signal::block_and_watch(&SIGNALS).map_err(BootError::System)?;
     signal::set_dispositions();
+    let command_line = mounts::command_line();
+    mounts::make_root_writable(&command_line);
     mounts::mount_all();
     mounts::speak_on_console();
+    timings.take_over();
     timings.mark(timings::MOUNTS_DONE);
-    let command_line = file::read_text("/proc/cmdline").unwrap_or_default();
-    network::set_host_name_and_loopback();
     modules::load_all();
     timings.mark(timings::MODULES_DONE);
+    if mount::is_in_memory(c"/") {
+        if let Some(root) = Root::parse(&command_line) {
+            return Err(BootError::Root(root.switch(&mut timings)));
+        }
+    }
+    mounts::mount_tmp();
+    network::set_host_name_and_loopback();
     if !modules::has_vsock_transport() {
         return Err(BootError::NoTransport);
     }
@@ -183,5 +204,15 @@ mod tests {
         assert!(!asked(&["smolvm-guest-agent", "--listen", "init"]));
         assert!(!asked(&["/init"]));
         assert!(!asked(&[]));
+    }
+
+    #[test]
+    fn another_init_gets_the_kernels_words_and_not_ours() {
+        let left = |words: &[&str]| -> Vec<OsString> {
+            words_for_an_init(words.iter().map(OsString::from)).collect()
+        };
+        assert_eq!(left(&["/init", "single", "init"]), ["single", "init"]);
+        assert_eq!(left(&["smolvm-guest-agent", "init", "3"]), ["3"]);
+        assert!(left(&[]).is_empty());
     }
 }

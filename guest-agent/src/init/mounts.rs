@@ -53,13 +53,37 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Mounts everything and completes `/dev`. What fails is told; the guest goes on without it.
+/// Mounts `/proc`, and gives what the kernel was told there: all else may depend on it.
+pub(super) fn command_line() -> String {
+    mount_one(&MOUNTS[0]);
+    file::read_text("/proc/cmdline").unwrap_or_default()
+}
+
+/// A kernel mounts the root read-only unless it is told `rw`: only `ro` means it so.
+pub(super) fn make_root_writable(command_line: &str) {
+    if command_line
+        .split_ascii_whitespace()
+        .any(|word| word == "ro")
+        || !mount::is_read_only(c"/")
+    {
+        return;
+    }
+    if let Err(error) = mount::make_writable(c"/") {
+        log::failure(&format_args!("cannot make the root writable: {error}"));
+    }
+}
+
+/// Gives a root in memory a `/tmp` that programs of any user can write to.
+pub(super) fn mount_tmp() {
+    if mount::is_in_memory(c"/") {
+        mount_one(&TMP);
+    }
+}
+
+/// Mounts what is the kernel's and completes `/dev`. What fails is told; the guest goes on without it.
 pub(super) fn mount_all() {
     for mount in &MOUNTS {
         mount_one(mount);
-    }
-    if mount::is_in_memory(c"/") {
-        mount_one(&TMP);
     }
     for (path, mode, major, minor) in NODES {
         // It may be there already; without the right to make nodes, nothing can be done.
@@ -86,10 +110,10 @@ fn mount_one(&(target, kind, flags, options): &Mount) {
     let path = path_of(target);
     // It may be there already.
     let _ = file::make_directory(target);
-    if is_mount_point(path) {
+    if is_mount_point(target) {
         return;
     }
-    match mount::mount(kind, target, flags, options) {
+    match mount::mount(kind, target, kind, flags, options) {
         Err(error) if error.raw_os_error() != Some(libc::EBUSY) => {
             log::failure(&format_args!("cannot mount {}: {error}", path.display()));
         }
@@ -98,13 +122,14 @@ fn mount_one(&(target, kind, flags, options): &Mount) {
 }
 
 /// Whether another file system begins at `path` than its parent is on.
-fn is_mount_point(path: &Path) -> bool {
+pub(super) fn is_mount_point(path: &CStr) -> bool {
+    let path = path_of(path);
     let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
     path.parent().is_some_and(|up| device(up) != device(path))
 }
 
-/// A path of this file's tables, which are all ASCII.
-fn path_of(path: &'static CStr) -> &'static Path {
+/// A path of our tables, which are all ASCII.
+fn path_of(path: &CStr) -> &Path {
     Path::new(path.to_str().unwrap_or_default())
 }
 
@@ -114,7 +139,7 @@ mod tests {
 
     #[test]
     fn mount_points_are_told_from_folders() {
-        assert!(is_mount_point(Path::new("/proc")));
-        assert!(!is_mount_point(Path::new("/proc/self")));
+        assert!(is_mount_point(c"/proc"));
+        assert!(!is_mount_point(c"/proc/self"));
     }
 }

@@ -4,7 +4,7 @@
 //! a folder that root alone can write to, so that the `timings` request can be believed. A name ends
 //! with its unit; each is recorded once, whatever happens again.
 
-use crate::sys::{file, machine};
+use crate::sys::{file, machine, mount};
 use std::ffi::CStr;
 use std::fs;
 
@@ -21,6 +21,8 @@ pub(super) const INIT_STARTED: &str = "init_started_us";
 pub(super) const MOUNTS_DONE: &str = "mounts_done_us";
 /// The image's modules are loaded.
 pub(super) const MODULES_DONE: &str = "modules_done_us";
+/// Stage one has mounted the root of a disk.
+pub(super) const ROOT_MOUNTED: &str = "root_mounted_us";
 /// Hosts that connect from now on are heard.
 pub(super) const LISTENER_BOUND: &str = "listener_bound_us";
 /// `lo` and `eth0` are set up.
@@ -32,6 +34,9 @@ pub(super) const AGENT_LISTENING: &str = "agent_listening_us";
 /// Every script of `/etc/smolvm/boot.d` has ended.
 pub(super) const BOOT_SCRIPTS_DONE: &str = "boot_scripts_done_us";
 
+/// What stage one notes, which the init of the root takes over.
+const OF_STAGE_ONE: [&str; 4] = [INIT_STARTED, MOUNTS_DONE, MODULES_DONE, ROOT_MOUNTED];
+
 /// The record while it grows.
 pub(super) struct Timings(Vec<(&'static str, u64)>);
 
@@ -41,6 +46,23 @@ impl Timings {
         let mut timings = Self(Vec::new());
         timings.mark(INIT_STARTED);
         timings
+    }
+
+    /// Begins with what stage one has noted instead, where that has started this init. To be called
+    /// before another program runs: who else could have made that record?
+    pub(super) fn take_over(&mut self) {
+        if !mount::is_in_memory(FOLDER) {
+            return;
+        }
+        let record = read().unwrap_or_default();
+        let noted = parse(&record).filter_map(|(name, microseconds)| {
+            let name = OF_STAGE_ONE.into_iter().find(|known| *known == name)?;
+            Some((name, microseconds))
+        });
+        let noted: Vec<_> = noted.collect();
+        if !noted.is_empty() {
+            self.0 = noted;
+        }
     }
 
     /// Notes this moment, unless one of that name is noted; says whether it has.

@@ -155,6 +155,21 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
     Ok(pid)
 }
 
+/// Executes the file that the first of `arguments` names in this process's place, with all of its
+/// environment, no signal blocked and none of `ignored_signals` ignored; returns why that was not
+/// possible.
+pub(crate) fn execute_in_place(
+    arguments: &[CString],
+    ignored_signals: &[libc::c_int],
+) -> io::Error {
+    clean_signals(ignored_signals);
+    let arguments = null_terminated(arguments);
+    // SAFETY: no thread but this one runs, which changes no variable; a null-terminated list of C
+    // strings that lives through the call, whose first one is the path, or null, which is an error.
+    unsafe { libc::execv(arguments[0], arguments.as_ptr()) };
+    io::Error::last_os_error()
+}
+
 /// Pointers to C strings, and the null pointer that ends such a list.
 fn null_terminated(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings
@@ -239,7 +254,13 @@ fn prepare(child: &Child) -> Result<(), i32> {
     }
     write_oom_score(child.oom_score_adjustment);
     // SAFETY: points to the parent's slice, which outlives this child's use of it.
-    for &signal in unsafe { &*child.ignored_signals } {
+    clean_signals(unsafe { &*child.ignored_signals });
+    Ok(())
+}
+
+/// Ignores no signal and blocks none.
+fn clean_signals(ignored: &[libc::c_int]) {
+    for &signal in ignored {
         reset_signal(signal);
     }
     let none = 0u64;
@@ -254,7 +275,6 @@ fn prepare(child: &Child) -> Result<(), i32> {
             8usize,
         )
     };
-    Ok(())
 }
 
 /// Puts one signal to its default, by the raw call: the C library refuses its own three.
