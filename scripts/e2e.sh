@@ -7,7 +7,7 @@
 
 usage() {
     cat <<'USAGE'
-Usage: scripts/e2e.sh [--straight | --within] [--large] x86_64|aarch64 6.1|6.12 [--only WORDS-OF-A-CASE]
+Usage: scripts/e2e.sh [--straight | --within | --ssh] [--large] x86_64|aarch64 6.1|6.12 [--only WORDS-OF-A-CASE]
 
 Builds the image of an architecture with Debian's kernel of that line, boots it in QEMU, and runs every case of
 tests/e2e against its agent over virtio-vsock, by vhost-device-vsock and a CONNECT socket; then has the published host,
@@ -15,17 +15,19 @@ unchanged, drive the same VM.
 
   --straight   by CID and this machine's /dev/vhost-vsock instead; skipped where that is not usable
   --within     a client within the guest instead, over vsock_loopback, AF_VSOCK on both sides
+  --ssh        the ssh image instead, whose root is a disk: logins by ssh besides, and the disk's state in the end
   --large      a file of 256 MiB there and back as well, in a VM with memory for it
 USAGE
 }
 
 main() {
-    local way=vhost-user large='' memory=384
+    local way=vhost-user variant=minimal large='' memory=384
     while [ $# -gt 0 ]; do
         case $1 in
         -h | --help) usage; return ;;
         --straight) way=kernel ;;
         --within) way=within ;;
+        --ssh) way=ssh variant=ssh ;;
         --large) large=yes memory=768 ;;
         -*) die 2 "unknown option '$1'; see --help" ;;
         *) break ;;
@@ -45,13 +47,18 @@ main() {
     fi
     "$PROJECT/scripts/vm-tools.sh" --arch "$arch" >/dev/null
     build_smolctl
-    build_image "$arch" "$kernel"
+    build_image "$arch" "$kernel" "$variant"
     build_harness "$arch"
-    boot "$arch" "$kernel" "$memory" "${way/within/vhost-user}"
+    case $way in
+    kernel) boot "$arch" "$kernel" "$memory" --vsock kernel ;;
+    ssh) prepare_login && boot "$arch" "$kernel" "$memory" --vsock vhost-user --forward "$PORT:22" --ssh-key "$KEY.pub" ;;
+    *) boot "$arch" "$kernel" "$memory" --vsock vhost-user ;;
+    esac
     say "cases on $arch, kernel $kernel, $TARGET, std $GUEST_STD"
     local status=0
     case $way in
     within) run_within "$@" || status=$? ;;
+    ssh) run_by_ssh "$arch" "$@" || status=$? ;;
     *) run_from_the_host "$arch" "$large" "$@" || status=$? ;;
     esac
     finish "$status"
@@ -74,13 +81,13 @@ build_harness() {
     HARNESS=$BINARY
 }
 
-# boot ARCH KERNEL MIB DEVICE: starts the VM; sets VM, QEMU_PID and TARGET.
+# boot ARCH KERNEL MIB OPTIONS…: starts the VM; sets VM, QEMU_PID and TARGET.
 boot() {
     VM=e2e-$1-${2//./-}-$$
     trap end EXIT
     trap 'exit 130' INT TERM
     STARTED=yes
-    "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory "$3" --vsock "$4" >&2
+    "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory "$3" "${@:4}" >&2
     read -r QEMU_PID TARGET < <("$SMOLCTL" vm list --json | python3 -c '
 import json, sys
 print(*next((vm["pid"], vm["target"]) for vm in json.load(sys.stdin) if vm["name"] == sys.argv[1]))' "$VM")
@@ -98,6 +105,34 @@ run_from_the_host() {
     *) echo "skipped, because the published host reaches $TARGET by CID only as root of a real host: its cases" ;;
     esac
     "$HARNESS" shutdown "$TARGET" "$QEMU_PID" || status=$?
+    return "$status"
+}
+
+# prepare_login: sets FOLDER, KEY and PORT, a port of 127.0.0.1 that is free now.
+prepare_login() {
+    have ssh ssh-keygen sftp || install_packages openssh-client
+    FOLDER=$(mktemp -d)
+    trap end EXIT
+    KEY=$FOLDER/key
+    ssh-keygen -q -t ed25519 -N '' -C e2e -f "$KEY"
+    PORT=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+}
+
+# run_by_ssh ARCH WORDS…: logins, then all that a host does, and what that leaves of the disk.
+run_by_ssh() {
+    local arch=$1 disk status=0
+    disk=$(dirname "${TARGET#uds:}")/root.ext4
+    "$HARNESS" ssh "$TARGET" --port "$PORT" --key "$KEY" --folder "$FOLDER" || status=$?
+    run_from_the_host "$arch" '' "${@:2}" || status=$?
+    if PATH=$PATH:/usr/sbin e2fsck -fn "$disk" >"$FOLDER/told" 2>&1 && ! grep -q 'recover' "$FOLDER/told"; then
+        echo "passed  orderly_end_leaves_the_disk_clean"
+        echo "1 passed, 0 failed, 0 skipped"
+    else
+        echo "FAILED  orderly_end_leaves_the_disk_clean:"
+        cat "$FOLDER/told"
+        echo "0 passed, 1 failed, 0 skipped"
+        status=1
+    fi
     return "$status"
 }
 
@@ -124,6 +159,7 @@ finish() {
 
 end() {
     [ -z "${STARTED-}" ] || "$SMOLCTL" vm stop "$VM" >&2 || true
+    [ -z "${FOLDER-}" ] || rm -rf "$FOLDER"
 }
 
 main "$@"

@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Prints the agent's process id; process 1 is of the same program.
 pub(crate) const AGENT: &str = "pidof smolvm-guest-agent | tr ' ' '\\n' | grep -vx 1";
 
-/// A booted guest.
+/// A booted guest, and what it is held to.
 pub(crate) struct Guest {
     address: Address,
     pub(crate) program: PathBuf,
@@ -45,6 +45,17 @@ impl Guest {
             max_idle_kib: drive.max_idle_kib,
             max_growth_kib: drive.max_growth_kib,
             max_pss_kib: drive.max_pss_kib,
+        }
+    }
+
+    /// One that is only talked to.
+    pub(crate) fn reached_at(address: Address) -> Self {
+        Self {
+            address,
+            program: PathBuf::new(),
+            max_idle_kib: 0,
+            max_growth_kib: 0,
+            max_pss_kib: 0,
         }
     }
 

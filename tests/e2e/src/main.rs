@@ -11,6 +11,7 @@ mod guest;
 mod loopback;
 mod process;
 mod report;
+mod ssh;
 mod within;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,8 @@ enum What {
         /// The process id of its QEMU.
         qemu: u32,
     },
+    /// Logs in by ssh to a guest that has a server for that.
+    Ssh(ssh::Login),
     /// In the guest: runs the cases of a client within it, against an agent of their own.
     Within {
         /// Run only the cases whose name has this in it.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
             options,
         } => loopback::meet_inherited(socket, port, &options),
         What::Drive(arguments) => drive(&arguments),
+        What::Ssh(login) => log_in(login),
         What::Within { only } => within::run(&only),
         What::Shutdown { target, qemu } => run_last_case(&target, qemu),
     }
@@ -115,6 +119,21 @@ fn run_last_case(target: &OsStr, qemu: u32) -> ExitCode {
     report::run_case(name, || case(address_of(target)?, qemu))
 }
 
+fn log_in(login: ssh::Login) -> ExitCode {
+    match address_of(&login.target) {
+        Ok(address) => {
+            let guest = Guest::reached_at(address);
+            report::run_cases(&ssh::SshGuest { guest, login }, ssh::ALL, "")
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &str) -> ExitCode {
+    eprintln!("smolvm-e2e: {error}");
+    ExitCode::from(2)
+}
+
 fn drive(drive: &Drive) -> ExitCode {
     match address_of(&drive.target) {
         Ok(address) => {
@@ -122,9 +141,6 @@ fn drive(drive: &Drive) -> ExitCode {
             chosen.extend(drive.large.then_some(cases::LARGE));
             report::run_cases(&Guest::new(address, drive), &chosen, &drive.only)
         }
-        Err(error) => {
-            eprintln!("smolvm-e2e: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => refuse(&error),
     }
 }
