@@ -118,7 +118,10 @@ fn disk_is_clean_and_holds_what_the_inventory_says() {
     for line in inventory.lines() {
         let (path, description) = line.split_once('\t').unwrap();
         let (_, told) = asked("debugfs", &["-R", &format!("stat \"{path}\"")], &disk);
-        let mode = description.split(' ').next().unwrap();
+        let mode = description
+            .split(" ")
+            .find_map(|word| word.strip_prefix("mode="))
+            .unwrap();
         let told: Vec<&str> = told.split_whitespace().collect();
         let value = |field: &str| told[told.iter().position(|word| *word == field).unwrap() + 1];
         let number = |mode| u32::from_str_radix(mode, 8).unwrap();

@@ -9,6 +9,7 @@ use super::layout::{Input, Layout, Node};
 use super::modules::Module;
 use super::packages::{Needs, Packages};
 use super::root::{Content, DeviceNumber, Root, RootEntry};
+use super::tree::place;
 use std::borrow::Cow;
 
 /// The files that every root is given.
@@ -52,9 +53,11 @@ pub fn assemble<'input>(
         root.insert(path.clone(), RootEntry::of_root(entry.mode, content));
     }
     for (path, library) in needs {
-        let path = within_links(&root, &path);
-        add_parents(&mut root, &path);
-        add_file(&mut root, path, 0o755, library.into())?;
+        let entry = RootEntry::of_root(0o755, file(library.into()));
+        place(&mut root, &path, entry).map_err(|reason| ImageError::Layout {
+            line: 0,
+            reason: format!("{reason} and a program needs that"),
+        })?;
     }
     Ok(root)
 }
@@ -72,78 +75,27 @@ pub fn add_modules<'input>(
     for module in modules {
         list.push_str(&format!("{}.ko\n", module.name));
         let path = format!("{}/{}.ko", layout.modules_dir, module.name);
-        add_file(root, path, 0o644, module.content.as_slice().into())?;
+        add_file(root, path, module.content.as_slice().into())?;
     }
     let list = Cow::Owned(list.into_bytes());
-    add_file(root, layout.modules_list.clone(), 0o644, list)
-}
-
-/// Where a path leads once the root's links of directories are followed, `/usr/lib` for instance.
-/// Layouts have such links at the second level at most, and none leads to another.
-fn within_links(root: &Root<'_>, path: &str) -> String {
-    for (at, _) in path.match_indices('/').skip(1) {
-        let (folder, rest) = path.split_at(at);
-        if let Some(Content::Link(target)) = root.get(folder).map(|entry| &entry.content) {
-            let above = &folder[..folder.rfind('/').unwrap_or(0)];
-            return match target.strip_prefix("../") {
-                Some(target) => {
-                    let above = &above[..above.rfind('/').unwrap_or(0)];
-                    format!("{above}/{target}{rest}")
-                }
-                None if target.starts_with('/') => format!("{target}{rest}"),
-                None => format!("{above}/{target}{rest}"),
-            };
-        }
-    }
-    path.to_owned()
-}
-
-fn add_parents(root: &mut Root<'_>, path: &str) {
-    for (at, _) in path.match_indices('/').skip(1) {
-        root.entry(path[..at].to_owned())
-            .or_insert_with(|| RootEntry::of_root(0o755, Content::Directory));
-    }
+    add_file(root, layout.modules_list.clone(), list)
 }
 
 fn add_file<'input>(
     root: &mut Root<'input>,
     path: String,
-    mode: u32,
     content: Cow<'input, [u8]>,
 ) -> Result<(), ImageError> {
-    let entry = RootEntry::of_root(mode, file(content));
+    let entry = RootEntry::of_root(0o644, file(content));
     match root.insert(path.clone(), entry) {
         None => Ok(()),
         Some(_) => Err(ImageError::Layout {
             line: 0,
-            reason: format!("{path} is needed for modules or libraries"),
+            reason: format!("{path} is needed for the modules"),
         }),
     }
 }
 
 fn file(bytes: Cow<'_, [u8]>) -> Content<'_> {
     Content::File(FileContent::Bytes(bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn libraries_go_where_the_links_of_the_root_lead() {
-        let link = |target: &str| RootEntry::of_root(0o777, Content::Link(target.to_owned()));
-        let root = Root::from([
-            ("/usr/lib".to_owned(), link("../lib")),
-            ("/lib64".to_owned(), link("lib")),
-            ("/opt".to_owned(), link("/srv")),
-        ]);
-        for (path, found) in [
-            ("/usr/lib/x/liba.so", "/lib/x/liba.so"),
-            ("/lib64/ld.so", "/lib/ld.so"),
-            ("/opt/a", "/srv/a"),
-            ("/lib/a", "/lib/a"),
-        ] {
-            assert_eq!(within_links(&root, path), found);
-        }
-    }
 }

@@ -5,8 +5,8 @@
 use super::assembly::{Programs, add_modules, assemble};
 use super::ext4::Ext4Tools;
 use super::folder::StagedFolder;
-use super::inventory::Inventory;
 use super::layout::Layout;
+use super::listing;
 use super::manifest::{FileSum, MANIFEST_FORMAT, MANIFEST_NAME, Manifest};
 use super::modules::{Module, ModuleTree};
 use super::packages::Packages;
@@ -89,10 +89,10 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         release.as_deref(),
     )?;
     goes_on()?;
-    let packages = inputs
-        .packages
-        .clone()
-        .map(|folder| Packages::new(folder, inputs.arch));
+    let packages = match &inputs.packages {
+        Some(folder) => Some(Packages::read(folder, inputs.arch, cancel)?),
+        None => None,
+    };
     let programs = Programs {
         busybox: &busybox,
         agent: &agent,
@@ -117,6 +117,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         cmdline: format!("console={} panic=-1 quiet", inputs.arch.console()),
         modules: modules.iter().map(|module| module.name.clone()).collect(),
         tools: BTreeMap::new(),
+        inventories: BTreeMap::new(),
         files: BTreeMap::new(),
     };
     match disk_mib {
@@ -168,12 +169,21 @@ impl Parts {
         Ok(())
     }
 
-    fn add_inventory(&mut self, name: &str, root: &Root<'_>) -> Result<(), ImageError> {
-        let inventory = Inventory::of(root).map_err(|source| ImageError::Write {
-            path: name.into(),
+    /// Describes the root that the file `name` holds.
+    fn add_inventory(
+        &mut self,
+        name: &str,
+        inventory: &str,
+        root: &Root<'_>,
+        manifest: &mut Manifest,
+    ) -> Result<(), ImageError> {
+        let listing = listing::of_root(root).map_err(|source| ImageError::Write {
+            path: inventory.into(),
             source,
         })?;
-        self.add(name, inventory.text().as_bytes())
+        let names = (name.to_owned(), inventory.to_owned());
+        manifest.inventories.extend([names]);
+        self.add(inventory, listing::text_of(&listing).as_bytes())
     }
 
     fn add_initramfs<'input>(
@@ -185,7 +195,7 @@ impl Parts {
     ) -> Result<(), ImageError> {
         add_modules(&mut root, layout, modules)?;
         self.add(INITRAMFS_NAME, &archive::initramfs(&root)?)?;
-        self.add_inventory(INITRAMFS_INVENTORY_NAME, &root)?;
+        self.add_inventory(INITRAMFS_NAME, INITRAMFS_INVENTORY_NAME, &root, manifest)?;
         manifest.initramfs = Some(INITRAMFS_NAME.to_owned());
         Ok(())
     }
@@ -201,7 +211,7 @@ impl Parts {
             tools.write(root, size_mib, target, scratch)
         })?;
         self.files.insert(ROOT_DISK_NAME.to_owned(), sum);
-        self.add_inventory(ROOT_DISK_INVENTORY_NAME, root)?;
+        self.add_inventory(ROOT_DISK_NAME, ROOT_DISK_INVENTORY_NAME, root, manifest)?;
         manifest.root_disk = Some(ROOT_DISK_NAME.to_owned());
         manifest.cmdline.push_str(" root=/dev/vda rw init=/init");
         let version = tools.version().to_owned();

@@ -43,6 +43,18 @@ pub enum ImageError {
         /// What to do.
         remedy: String,
     },
+    /// A tree of others' files cannot be taken as it is.
+    Tree {
+        /// The folder or archive.
+        path: PathBuf,
+        /// What is wrong and what to do, as the end of a sentence that begins with the tree.
+        reason: String,
+    },
+    /// The caller asked for something that cannot be, whatever the files hold.
+    WrongCall {
+        /// What, and what to ask for instead.
+        reason: String,
+    },
     /// A module that the layout needs is missing.
     ModuleMissing {
         /// Its name.
@@ -111,6 +123,15 @@ impl fmt::Display for ImageError {
                 "the {what} {} {reason}; {remedy}",
                 path.display()
             ),
+            Self::Tree { path, reason } => {
+                write!(
+                    formatter,
+                    "the tree {} {}",
+                    path.display(),
+                    printable(reason)
+                )
+            }
+            Self::WrongCall { reason } => formatter.write_str(reason),
             Self::ModuleMissing { module, folder } => write!(
                 formatter,
                 "{} has no {module}, neither as a module nor built in; take a kernel with virtio \

@@ -7,7 +7,7 @@
 
 use super::ImageError;
 use super::content::FileContent;
-use super::inventory::Inventory;
+use super::listing;
 use super::root::{Content, Root, RootEntry};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -96,7 +96,7 @@ impl Ext4Tools {
             source,
         };
         check_size(root, size_mib)?;
-        let uuid = Inventory::of(root).map_err(write_error)?.uuid();
+        let uuid = listing::uuid_of(&listing::of_root(root).map_err(write_error)?);
         let script = Script::of(root, scratch)?;
         let commands = scratch.join("commands");
         fs::write(&commands, script.text).map_err(write_error)?;

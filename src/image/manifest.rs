@@ -82,6 +82,9 @@ pub struct Manifest {
     /// Versions of the programs of others that have written some of the files, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, String>,
+    /// By the name of a file with a root in it, that of the text which lists what the root holds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inventories: BTreeMap<String, String>,
     /// Every other file in the folder, by name.
     pub files: BTreeMap<String, FileSum>,
 }
@@ -97,6 +100,12 @@ impl Manifest {
             serde_json::to_string_pretty(self).expect("strings and numbers are always JSON");
         json.push('\n');
         json
+    }
+
+    /// Whether a file is one of the inventories.
+    #[must_use]
+    pub fn is_inventory(&self, name: &str) -> bool {
+        self.inventories.values().any(|inventory| inventory == name)
     }
 
     /// Reads the manifest of an image folder.
@@ -224,6 +233,7 @@ mod tests {
             cmdline: String::new(),
             modules: Vec::new(),
             tools: BTreeMap::new(),
+            inventories: BTreeMap::new(),
             files: [("k".to_owned(), sum)].into(),
         };
         fs::write(folder.path().join(MANIFEST_NAME), manifest.to_json()).unwrap();

@@ -4,23 +4,24 @@
 //! links are followed within the folder, never out of it. What is copied are the files, under the names
 //! by which they are asked for. A static program brings nothing along.
 
+use super::ImageError;
 use super::elf::Elf;
-use super::{ImageError, regular};
+use super::root::{Content, Root};
+use super::tree::{Tree, follow_in};
 use crate::arch::Arch;
+use crate::cancel::Cancel;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// The largest program or library that is read.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-/// How many links one path may lead through, as for a kernel (`path_resolution(7)`).
-const MAX_LINKS: usize = 40;
 
 /// A folder of unpacked packages.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Packages {
     folder: PathBuf,
+    root: Root<'static>,
     arch: Arch,
 }
 
@@ -28,10 +29,16 @@ pub struct Packages {
 pub type Needs = BTreeMap<String, Vec<u8>>;
 
 impl Packages {
-    /// The folder of packages for an architecture.
-    #[must_use]
-    pub fn new(folder: PathBuf, arch: Arch) -> Self {
-        Self { folder, arch }
+    /// Looks over a folder of packages for an architecture.
+    ///
+    /// # Errors
+    /// As [`Tree::read`].
+    pub fn read(folder: &Path, arch: Arch, cancel: &Cancel) -> Result<Self, ImageError> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            root: Tree::read(folder, cancel)?.root,
+            arch,
+        })
     }
 
     /// Reads the program at `path` of the folder, and puts its loader and libraries to `needs`.
@@ -40,7 +47,7 @@ impl Packages {
     /// [`ImageError::Read`] where it is not there; [`ImageError::Unsuitable`] where it is no program
     /// for the architecture, or something that it needs is missing.
     pub fn program(&self, path: &str, needs: &mut Needs) -> Result<Vec<u8>, ImageError> {
-        let program = self.read(path)?;
+        let program = self.file(path)?;
         self.add_needs(path, &program, needs)?;
         Ok(program)
     }
@@ -59,7 +66,7 @@ impl Packages {
                 .library_folders()
                 .into_iter()
                 .map(|folder| format!("{folder}/{library}"))
-                .find(|candidate| self.find(candidate).is_ok());
+                .find(|candidate| self.find(candidate).is_some());
             let Some(found) = found else {
                 return Err(unsuitable(format!(
                     "needs {library}, which no package in that folder has"
@@ -81,7 +88,7 @@ impl Packages {
         if needs.contains_key(path) {
             return Ok(());
         }
-        let content = self.read(source)?;
+        let content = self.file(source)?;
         needs.insert(path.to_owned(), content.clone());
         self.add_needs(source, &content, needs)
     }
@@ -97,54 +104,34 @@ impl Packages {
         ]
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, ImageError> {
-        self.find(path)
-            .and_then(|found| regular::read(&found, MAX_FILE_BYTES))
-            .map_err(|source| ImageError::Read {
-                what: "packages' file",
-                path: self.folder.join(path.trim_start_matches('/')),
-                source,
-            })
-    }
-
-    /// The file that `path` leads to, with the folder for a root. Packages of merged-/usr systems have
-    /// everything below `/usr`, and rely on links that some other package brings.
-    fn find(&self, path: &str) -> io::Result<PathBuf> {
-        match self.resolve(Path::new(path)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.resolve(&Path::new("/usr").join(path.trim_start_matches('/')))
-            }
-            found => found,
-        }
-    }
-
-    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        let mut links = 0;
-        let mut resolved = self.folder.clone();
-        let mut left: Vec<OsString> = names_of(path);
-        while let Some(name) = left.pop() {
-            if name == ".." {
-                if resolved != self.folder {
-                    resolved.pop();
+    fn file(&self, path: &str) -> Result<Vec<u8>, ImageError> {
+        let read = || {
+            let found = self.find(path).ok_or(io::ErrorKind::NotFound)?;
+            match &self.root[&found].content {
+                Content::File(content) if content.length() <= MAX_FILE_BYTES => {
+                    Ok(content.bytes()?.into_owned())
                 }
-                continue;
+                _ => Err(io::Error::other("it is no regular file, or too large")),
             }
-            let next = resolved.join(&name);
-            if !std::fs::symlink_metadata(&next)?.is_symlink() {
-                resolved = next;
-                continue;
-            }
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(io::Error::other("it leads through too many links"));
-            }
-            let target = std::fs::read_link(&next)?;
-            if target.is_absolute() {
-                resolved.clone_from(&self.folder);
-            }
-            left.extend(names_of(&target));
-        }
-        Ok(resolved)
+        };
+        read().map_err(|source| ImageError::Read {
+            what: "packages' file",
+            path: self.folder.join(path.trim_start_matches('/')),
+            source,
+        })
+    }
+
+    /// Where `path` leads, with the folder for a root. Packages of merged-/usr systems have everything
+    /// below `/usr`, and rely on links that some other package brings.
+    fn find(&self, path: &str) -> Option<String> {
+        [path.to_owned(), format!("/usr{path}")]
+            .iter()
+            .filter_map(|path| follow_in(&self.root, path).ok())
+            .map(|found| match &self.root.get(&found)?.content {
+                Content::HardLink(original) => Some(original.clone()),
+                _ => Some(found),
+            })
+            .find_map(|found| found)
     }
 
     fn unsuitable(&self, path: &str, reason: String) -> ImageError {
@@ -160,18 +147,6 @@ impl Packages {
     }
 }
 
-/// The names that a path consists of, the first one last.
-fn names_of(path: &Path) -> Vec<OsString> {
-    path.components()
-        .rev()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            _ => None,
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,20 +154,27 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    fn packages(files: &[(&str, Vec<u8>)]) -> (tempfile::TempDir, Packages) {
+    fn packages(files: &[(&str, Vec<u8>)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (path, content) in files {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        let packages = Packages::new(folder.path().to_owned(), Arch::X86_64);
-        (folder, packages)
+        folder
+    }
+
+    fn needs_of(folder: &tempfile::TempDir, program: &str) -> Result<Vec<String>, ImageError> {
+        let cancel = Cancel::new().unwrap();
+        let packages = Packages::read(folder.path(), Arch::X86_64, &cancel)?;
+        let mut needs = Needs::new();
+        packages.program(program, &mut needs)?;
+        Ok(needs.into_keys().collect())
     }
 
     #[test]
     fn program_brings_its_loader_and_libraries_by_the_names_that_it_asks_for() {
-        let (folder, packages) = packages(&[
+        let folder = packages(&[
             ("usr/bin/p", dynamic(Some("/lib64/ld.so"), &["liba.so.1"])),
             (
                 "usr/lib/x86_64-linux-gnu/liba.so.1.2",
@@ -205,11 +187,8 @@ mod tests {
         symlink("liba.so.1.2", usr.join("lib/x86_64-linux-gnu/liba.so.1")).unwrap();
         fs::create_dir(usr.join("lib64")).unwrap();
         symlink("/usr/lib/x86_64-linux-gnu/ld.so", usr.join("lib64/ld.so")).unwrap();
-        let mut needs = Needs::new();
-        packages.program("/usr/bin/p", &mut needs).unwrap();
-        let paths: Vec<&str> = needs.keys().map(String::as_str).collect();
         assert_eq!(
-            paths,
+            needs_of(&folder, "/usr/bin/p").unwrap(),
             [
                 "/lib/libc.so",
                 "/lib/x86_64-linux-gnu/liba.so.1",
@@ -220,21 +199,19 @@ mod tests {
 
     #[test]
     fn static_program_brings_nothing_along() {
-        let (_folder, packages) = packages(&[("p", dynamic(None, &[]))]);
-        let mut needs = Needs::new();
-        packages.program("/p", &mut needs).unwrap();
-        assert!(needs.is_empty());
+        let folder = packages(&[("p", dynamic(None, &[]))]);
+        assert!(needs_of(&folder, "/p").unwrap().is_empty());
     }
 
     #[test]
     fn missing_library_is_named_and_links_do_not_lead_out_of_the_folder() {
-        let (folder, packages) = packages(&[("p", dynamic(None, &["libx.so"]))]);
-        let error = packages.program("/p", &mut Needs::new()).unwrap_err();
+        let folder = packages(&[("p", dynamic(None, &["libx.so"]))]);
+        let error = needs_of(&folder, "/p").unwrap_err();
         assert!(error.to_string().contains("needs libx.so"), "{error}");
         symlink("../../../../../../etc/passwd", folder.path().join("out")).unwrap();
         symlink("loop", folder.path().join("loop")).unwrap();
         for path in ["/out", "/loop", "/none"] {
-            let error = packages.program(path, &mut Needs::new()).unwrap_err();
+            let error = needs_of(&folder, path).unwrap_err();
             assert!(matches!(error, ImageError::Read { .. }), "{error}");
         }
     }

@@ -38,7 +38,7 @@ pub(crate) enum Verb {
     Put(PutArguments),
     /// Copy a file out of a guest
     Get(GetArguments),
-    /// Build images
+    /// Build, adapt, verify and compare images
     Image(ImageArguments),
     /// Start, list, time and stop VMs
     Vm(VmArguments),
@@ -136,6 +136,61 @@ pub(crate) struct ImageArguments {
 pub(crate) enum ImageVerb {
     /// Build an image folder: kernel, initramfs or disk, manifest
     Build(ImageBuildArguments),
+    /// Put the guest agent into a tree of files that was made elsewhere
+    ///
+    /// The tree itself stays as it is. An /init that starts the Python agent is changed to start this one;
+    /// any other is left, and what to add is said.
+    Inject(ImageInjectArguments),
+    /// Check an image folder against its manifest
+    Verify(ImageVerifyArguments),
+    /// Say what differs between two images, or between the files in two archives or folders
+    ///
+    /// Exit codes: 0 where nothing differs, 1 where something does, 2 where that cannot be said.
+    Diff(ImageDiffArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageInjectArguments {
+    /// The tree: a folder, or a tar archive (plain, gzip or xz)
+    ///
+    /// In a folder, what belongs to the folder's own owner and group becomes root's.
+    #[arg(long, value_name = "DIR|TAR")]
+    pub(crate) root: PathBuf,
+    /// The static guest agent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: PathBuf,
+    /// The guest's architecture, x86_64 or aarch64; otherwise that of the tree's own programs
+    #[arg(long)]
+    pub(crate) arch: Option<Arch>,
+    /// Make /init the agent's program, whatever it was
+    #[arg(long)]
+    pub(crate) replace_init: bool,
+    /// Where the new tree goes: an archive if it ends in .tar, .tar.gz or .tgz, otherwise a new folder
+    #[arg(short = 'o', long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageVerifyArguments {
+    /// The image folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageDiffArguments {
+    /// An image folder, an initramfs, a tar archive or a folder of files
+    #[arg(value_name = "A")]
+    pub(crate) first: PathBuf,
+    /// Another one of the same kind
+    #[arg(value_name = "B")]
+    pub(crate) second: PathBuf,
+    /// Print the differences as a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

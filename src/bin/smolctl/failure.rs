@@ -125,6 +125,15 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// The same for `image diff`, whose exit code 1 says that two things differ.
+    pub(crate) fn of_diff(self) -> Self {
+        let code = match self.code {
+            LOCAL => USAGE,
+            code => code,
+        };
+        Self { code, ..self }
+    }
+
     /// The failure as seen by somebody who knows which signal, if any, has arrived.
     pub(crate) fn seen_with(self, signal: Option<u8>) -> Self {
         match signal {
@@ -148,6 +157,7 @@ impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         match error {
             ImageError::Cancelled => Self::cancelled(),
+            ImageError::WrongCall { .. } => Self::new(USAGE, error.into()),
             error => Self::local(error),
         }
     }

@@ -1,4 +1,7 @@
-//! `smolctl image build`.
+//! `smolctl image`: the verbs, and `image build`.
+
+mod compare;
+mod inject;
 
 use crate::arguments::{ImageArguments, ImageBuildArguments, ImageVerb};
 use crate::failure::Failure;
@@ -10,6 +13,9 @@ use std::io::Write;
 pub(crate) fn image(arguments: ImageArguments, cancel: &Cancel) -> Result<u8, Failure> {
     match arguments.verb {
         ImageVerb::Build(arguments) => build_image(arguments, cancel),
+        ImageVerb::Inject(arguments) => inject::inject_agent(arguments, cancel),
+        ImageVerb::Verify(arguments) => compare::verify_image(&arguments),
+        ImageVerb::Diff(arguments) => compare::diff_images(&arguments, cancel),
     }
 }
 

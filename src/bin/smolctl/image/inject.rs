@@ -1,0 +1,34 @@
+//! `smolctl image inject`.
+
+use crate::arguments::ImageInjectArguments;
+use crate::failure::Failure;
+use crate::output::print_line;
+use smolvm_host::cancel::Cancel;
+use smolvm_host::image::inject::{InjectInputs, inject};
+use std::io::Write;
+
+pub(crate) fn inject_agent(
+    arguments: ImageInjectArguments,
+    cancel: &Cancel,
+) -> Result<u8, Failure> {
+    let inputs = InjectInputs {
+        tree: arguments.root,
+        agent: arguments.agent,
+        arch: arguments.arch,
+        is_init_replaced: arguments.replace_init,
+    };
+    let done = inject(&inputs, &arguments.output, cancel)?;
+    let mut stderr = std::io::stderr();
+    for note in &done.notes {
+        let _ = writeln!(stderr, "{note}");
+    }
+    let _ = writeln!(
+        stderr,
+        "agent {} for {} is in the tree\n{}",
+        done.agent_version,
+        done.arch,
+        done.init.advice()
+    );
+    print_line(&arguments.output.display().to_string())?;
+    Ok(0)
+}

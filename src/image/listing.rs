@@ -1,0 +1,237 @@
+//! The entries of a root as text, one line of words each: what two roots are compared by.
+//!
+//! Owns the words (`kind=file mode=0755 owner=0:0 size=3 sha256=…`), the inventory of an image, which is
+//! such a text, and reading an initramfs into them. No word holds a blank, whatever a link's target or an attribute holds.
+
+use super::manifest::FileSum;
+use super::root::{Content, DeviceNumber, Root, RootEntry};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+/// How many entries an initramfs may have.
+const MAX_INITRAMFS_ENTRIES: usize = 1_000_000;
+/// The longest target of a link in an initramfs, in bytes.
+const MAX_TARGET_BYTES: u64 = 64 * 1024;
+const MODE_KIND: u32 = 0o170_000;
+
+/// What stands at each path.
+pub type Listing = BTreeMap<String, String>;
+
+/// The listing of a root.
+///
+/// # Errors
+/// Where a file can no longer be read.
+pub fn of_root(root: &Root<'_>) -> io::Result<Listing> {
+    let lines = root.iter().map(|(path, entry)| {
+        let line = of_entry(entry).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("{path} in it cannot be read ({error})"),
+            )
+        })?;
+        Ok((path.clone(), line))
+    });
+    lines.collect()
+}
+
+/// What is said of an entry.
+///
+/// # Errors
+/// Where a file can no longer be read.
+pub fn of_entry(entry: &RootEntry<'_>) -> io::Result<String> {
+    let (kind, more) = match &entry.content {
+        Content::Directory => ("directory", String::new()),
+        Content::CharacterDevice(number) => ("character-device", device(*number)),
+        Content::BlockDevice(number) => ("block-device", device(*number)),
+        Content::Pipe => ("pipe", String::new()),
+        Content::Link(target) => ("link", format!(" target={}", word(target))),
+        Content::HardLink(original) => ("hard-link", format!(" target={}", word(original))),
+        Content::File(content) => ("file", sum(&FileSum::of_reader(content.reader()?)?)),
+    };
+    let mut line = words(kind, entry.mode, entry.uid, entry.gid) + &more;
+    for (name, value) in &entry.attributes {
+        let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        line.push_str(&format!(" {}={value}", word(name)));
+    }
+    Ok(line)
+}
+
+/// The listing of a `newc` cpio archive.
+///
+/// # Errors
+/// The reader's, and where it gives no such archive.
+pub fn of_initramfs(mut archive: impl Read) -> io::Result<Listing> {
+    let mut listing = Listing::new();
+    while listing.len() < MAX_INITRAMFS_ENTRIES {
+        let mut reader = cpio::newc::Reader::new(archive)?;
+        let entry = reader.entry().clone();
+        if entry.is_trailer() {
+            return Ok(listing);
+        }
+        let number = DeviceNumber {
+            major: entry.rdev_major(),
+            minor: entry.rdev_minor(),
+        };
+        let (kind, more) = match entry.mode() & MODE_KIND {
+            0o040_000 => ("directory", String::new()),
+            0o020_000 => ("character-device", device(number)),
+            0o060_000 => ("block-device", device(number)),
+            0o010_000 => ("pipe", String::new()),
+            0o120_000 => {
+                let mut target = Vec::new();
+                reader
+                    .by_ref()
+                    .take(MAX_TARGET_BYTES)
+                    .read_to_end(&mut target)?;
+                let target = String::from_utf8_lossy(&target).into_owned();
+                ("link", format!(" target={}", word(&target)))
+            }
+            _ => ("file", sum(&FileSum::of_reader(&mut reader)?)),
+        };
+        let line = words(kind, entry.mode() & !MODE_KIND, entry.uid(), entry.gid()) + &more;
+        listing.insert(format!("/{}", entry.name()), line);
+        archive = reader.finish()?;
+    }
+    Err(io::Error::other(format!(
+        "it has more than {MAX_INITRAMFS_ENTRIES} entries"
+    )))
+}
+
+/// A listing as a text: a path, a tab and its words, a line each. Paths are written as words are.
+pub(super) fn text_of(listing: &Listing) -> String {
+    let mut text = String::new();
+    for (path, line) in listing {
+        text.push_str(&format!("{}\t{line}\n", word(path)));
+    }
+    text
+}
+
+/// The listing in such a text.
+///
+/// # Errors
+/// Where a line has no tab.
+pub(super) fn parse(text: &str) -> io::Result<Listing> {
+    let lines = text.lines().map(|line| {
+        let (path, words) = line.split_once('\t').ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is no inventory: a line has no tab",
+            )
+        })?;
+        Ok((path.to_owned(), words.to_owned()))
+    });
+    lines.collect()
+}
+
+/// A UUID that follows from what a listing says alone (RFC 9562, version 8).
+pub(super) fn uuid_of(listing: &Listing) -> String {
+    let digest = Sha256::digest(text_of(listing));
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    bytes[6] = bytes[6] & 0x0F | 0x80;
+    bytes[8] = bytes[8] & 0x3F | 0x80;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+    parts.join("-")
+}
+
+/// What is said of a file by its content alone.
+pub(super) fn of_sum(content: &FileSum) -> String {
+    format!("kind=file{}", sum(content))
+}
+
+/// A text as one word.
+pub(super) fn word(text: &str) -> String {
+    let mut word = String::new();
+    for character in text.chars() {
+        match character {
+            '\\' => word.push_str("\\\\"),
+            _ if character.is_whitespace() || character.is_control() => {
+                word.extend(character.escape_unicode());
+            }
+            _ => word.push(character),
+        }
+    }
+    word
+}
+
+fn words(kind: &str, mode: u32, uid: u32, gid: u32) -> String {
+    format!("kind={kind} mode={mode:04o} owner={uid}:{gid}")
+}
+
+fn sum(content: &FileSum) -> String {
+    format!(" size={} sha256={}", content.size, content.sha256)
+}
+
+fn device(number: DeviceNumber) -> String {
+    format!(" device={}:{}", number.major, number.minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::initramfs;
+    use super::super::content::FileContent;
+    use super::*;
+
+    #[test]
+    fn root_and_its_initramfs_have_the_same_listing() {
+        let number = DeviceNumber { major: 5, minor: 1 };
+        let entry = |mode, content| RootEntry::of_root(mode, content);
+        let root = Root::from([
+            ("/d".to_owned(), entry(0o1777, Content::Directory)),
+            (
+                "/d/f".to_owned(),
+                entry(0o600, Content::File(FileContent::Bytes(b"abc"[..].into()))),
+            ),
+            ("/l".to_owned(), entry(0o777, Content::Link("a b\\".into()))),
+            (
+                "/c".to_owned(),
+                entry(0o600, Content::CharacterDevice(number)),
+            ),
+        ]);
+        let listing = of_root(&root).unwrap();
+        assert_eq!(
+            listing["/d/f"],
+            "kind=file mode=0600 owner=0:0 size=3 \
+             sha256=ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            listing["/l"],
+            "kind=link mode=0777 owner=0:0 target=a\\u{20}b\\\\"
+        );
+        let packed = initramfs(&root).unwrap();
+        let archive = flate2::read::GzDecoder::new(packed.as_slice());
+        assert_eq!(of_initramfs(archive).unwrap(), listing);
+        let archive = flate2::read::GzDecoder::new(&packed[..packed.len() / 2]);
+        assert!(of_initramfs(archive).is_err());
+    }
+
+    #[test]
+    fn text_of_a_listing_is_read_back() {
+        let listing = Listing::from([
+            (
+                "/a b".to_owned(),
+                "kind=pipe mode=0600 owner=0:0".to_owned(),
+            ),
+            (
+                "/c".to_owned(),
+                "kind=directory mode=0755 owner=0:0".to_owned(),
+            ),
+        ]);
+        let text = text_of(&listing);
+        assert!(text.starts_with("/a\\u{20}b\tkind=pipe mode=0600 owner=0:0\n"));
+        assert_eq!(parse(&text).unwrap().len(), 2);
+        assert!(parse("/a kind=pipe\n").is_err());
+    }
+
+    #[test]
+    fn uuid_follows_from_the_content_and_has_its_version() {
+        let of = |words: &str| uuid_of(&Listing::from([("/d".to_owned(), words.to_owned())]));
+        assert_eq!(of("mode=0755"), of("mode=0755"));
+        assert_ne!(of("mode=0755"), of("mode=0700"));
+        let uuid = of("mode=0755");
+        assert_eq!((uuid.len(), &uuid[14..15]), (36, "8"));
+        assert!("89ab".contains(&uuid[19..20]));
+    }
+}

@@ -1,0 +1,197 @@
+//! Where a root goes: which form the output's name asks for, and that it appears whole or not at all.
+//!
+//! Owns the checks of the target before anything is read, the writing beside it and the rename.
+//! Refuses to touch the tree that it is made from, and folders that hold something.
+
+use super::root::Root;
+use super::staging::{Staging, sweep};
+use super::{ImageError, folder_output, tar_output};
+use crate::cancel::Cancel;
+use flate2::{Compression, GzBuilder};
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Endings that ask for a form which is not written here.
+const UNKNOWN_ENDINGS: [&str; 11] = [
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".tzst",
+    ".tar.bz2",
+    ".tbz2",
+    ".zip",
+    ".cpio",
+    ".img",
+    ".qcow2",
+    ".squashfs",
+];
+
+/// The forms that a root can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputKind {
+    /// A folder of files.
+    Folder,
+    /// A tar archive.
+    Tar,
+    /// A gzipped tar archive.
+    TarGzip,
+}
+
+impl OutputKind {
+    /// The form that a name's ending asks for; a folder where it asks for none.
+    ///
+    /// # Errors
+    /// [`ImageError::WrongCall`] for the ending of a form that is not written here.
+    pub fn of(path: &Path) -> Result<Self, ImageError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ends_with = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        if ends_with(&[".tar"]) {
+            Ok(Self::Tar)
+        } else if ends_with(&[".tar.gz", ".tgz"]) {
+            Ok(Self::TarGzip)
+        } else if ends_with(&UNKNOWN_ENDINGS) {
+            Err(ImageError::WrongCall {
+                reason: format!(
+                    "{} asks for a form that is not written here: let it end in .tar or .tar.gz, or name a \
+                     folder",
+                    path.display()
+                ),
+            })
+        } else {
+            Ok(Self::Folder)
+        }
+    }
+}
+
+/// A target that was found good.
+#[derive(Debug)]
+pub(super) struct Output {
+    kind: OutputKind,
+    target: PathBuf,
+}
+
+impl Output {
+    /// Looks at the target for what is made from `tree`.
+    ///
+    /// # Errors
+    /// [`ImageError::WrongCall`] where it is or lies in the tree, [`ImageError::Write`] where something
+    /// else stands there.
+    pub(super) fn new(target: &Path, tree: &Path) -> Result<Self, ImageError> {
+        let kind = OutputKind::of(target)?;
+        let absolute = std::path::absolute(target).map_err(write_error(target))?;
+        check_is_outside(&absolute, tree)?;
+        let output = Self {
+            kind,
+            target: absolute,
+        };
+        output.check_replaceable()?;
+        Ok(output)
+    }
+
+    /// Writes the root. The folder above the target is made where it is missing.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`], [`ImageError::Cancelled`], and [`ImageError::WrongCall`] for a folder that
+    /// only root can make; nothing is left behind, and what stood there stays.
+    pub(super) fn write(&self, root: &Root<'_>, cancel: &Cancel) -> Result<(), ImageError> {
+        if self.kind == OutputKind::Folder {
+            folder_output::check(root)?;
+        }
+        let parent = self.target.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(write_error(parent))?;
+        sweep(parent);
+        let staging = Staging::new_in(parent).map_err(write_error(parent))?;
+        let staged = staging.path().join("output");
+        let written = match self.kind {
+            OutputKind::Folder => write_folder(root, &staged, cancel),
+            OutputKind::Tar => write_file(&staged, |file| tar_output::write(root, file, cancel)),
+            OutputKind::TarGzip => write_file(&staged, |file| {
+                let mut packed = GzBuilder::new()
+                    .mtime(0)
+                    .operating_system(255)
+                    .write(file, Compression::default());
+                tar_output::write(root, &mut packed, cancel)?;
+                packed.finish().map(drop)
+            }),
+        };
+        written.map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => ImageError::Cancelled,
+            _ => write_error(&self.target)(source),
+        })?;
+        self.check_replaceable()?;
+        fs::rename(&staged, &self.target).map_err(write_error(&self.target))
+    }
+
+    /// Nothing, or what goes without a loss: an empty folder for a folder, a file for a file.
+    fn check_replaceable(&self) -> Result<(), ImageError> {
+        let occupied = |what: &str| {
+            let source = io::Error::other(format!("{what} stands there; name another output"));
+            write_error(&self.target)(source)
+        };
+        let metadata = match fs::symlink_metadata(&self.target) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(write_error(&self.target)(error)),
+        };
+        match self.kind {
+            OutputKind::Folder if metadata.is_dir() => {
+                let mut entries = fs::read_dir(&self.target).map_err(write_error(&self.target))?;
+                match entries.next() {
+                    None => Ok(()),
+                    Some(_) => Err(occupied("a folder that holds something")),
+                }
+            }
+            OutputKind::Folder => Err(occupied("something else than a folder")),
+            _ if metadata.is_file() => Ok(()),
+            _ => Err(occupied("something else than a file")),
+        }
+    }
+}
+
+fn check_is_outside(target: &Path, tree: &Path) -> Result<(), ImageError> {
+    let Ok(tree) = fs::canonicalize(tree) else {
+        // The reader says it better.
+        return Ok(());
+    };
+    // What is there already may be reached through links; the rest is yet to be made.
+    let above = target
+        .ancestors()
+        .find_map(|above| fs::canonicalize(above).ok());
+    match above.is_some_and(|above| above.starts_with(&tree)) {
+        false => Ok(()),
+        true => Err(ImageError::WrongCall {
+            reason: format!(
+                "the output {} is in the tree that it is made from, or is that tree: name one outside of it",
+                target.display()
+            ),
+        }),
+    }
+}
+
+fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create_new(path)?);
+    write(&mut file)?;
+    file.flush()?;
+    let file = file.get_ref();
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.sync_all()
+}
+
+fn write_folder(root: &Root<'_>, folder: &Path, cancel: &Cancel) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    folder_output::write(root, folder, cancel)?;
+    if !root.contains_key("/") {
+        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn write_error(path: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
+    let path = path.to_owned();
+    move |source| ImageError::Write { path, source }
+}

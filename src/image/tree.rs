@@ -1,0 +1,385 @@
+//! A tree of files that others made, as a [`Root`]; and putting something at one of its paths.
+//!
+//! Owns what both readers share: limits, which names and attributes are kept, what a later entry of
+//! the same path does, hard links (the first name by bytes is the file, whatever came first). The
+//! root directory itself is always 0755 and root's, since its mode says where somebody unpacked the
+//! tree. Refuses layers: whiteouts are no files. What is left out is counted and told.
+
+use super::root::{Content, DeviceNumber, Root, RootEntry};
+use super::tree_path::{Place, follow, join, split};
+use super::{ImageError, tree_archive, tree_folder};
+use crate::cancel::Cancel;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// How many entries a tree may have.
+const MAX_ENTRIES: usize = 4_000_000;
+/// The longest target of a symbolic link, in bytes (PATH_MAX less its end).
+const MAX_TARGET_BYTES: usize = 4095;
+/// How many bytes the attributes of one entry may have in all, names included.
+const MAX_ATTRIBUTES_BYTES: usize = 64 * 1024;
+/// How many kinds of things that were left out are told apart.
+const MAX_KINDS_LEFT_OUT: usize = 16;
+/// The mode of directories that an archive does not have, or that are needed for the agent.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// A tree that was read, and what was left out of it.
+#[derive(Debug)]
+pub struct Tree {
+    /// Its entries; files stay where they are.
+    pub root: Root<'static>,
+    /// What was left out, a sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Tree {
+    /// Reads a folder or an archive.
+    ///
+    /// # Errors
+    /// [`ImageError::Read`] and [`ImageError::Tree`]; [`ImageError::Write`] where an archive cannot be
+    /// unpacked into a temporary file.
+    pub fn read(path: &Path, cancel: &Cancel) -> Result<Self, ImageError> {
+        let metadata = std::fs::metadata(path).map_err(|source| ImageError::Read {
+            what: "tree",
+            path: path.to_owned(),
+            source,
+        })?;
+        let builder = match metadata.is_dir() {
+            true => tree_folder::read(path, cancel)?,
+            false => tree_archive::read(path, cancel)?,
+        };
+        Ok(builder.finish())
+    }
+}
+
+/// A tree while it is read.
+#[derive(Debug, Default)]
+pub(super) struct TreeBuilder {
+    /// Hard links are paths of the same one.
+    inodes: Vec<RootEntry<'static>>,
+    paths: BTreeMap<String, usize>,
+    /// By what it is: how many, and the first one.
+    left_out: BTreeMap<String, (usize, String)>,
+}
+
+impl TreeBuilder {
+    /// Puts an entry at a path; directories on the way may be links. What stood there is replaced, except
+    /// that a directory keeps what it holds. The number is for [`TreeBuilder::name`].
+    ///
+    /// # Errors
+    /// What is wrong, as the end of a sentence that begins with the tree.
+    pub(super) fn put(&mut self, path: &str, entry: RootEntry<'static>) -> Result<usize, String> {
+        check(path, &entry)?;
+        self.inodes.push(entry);
+        let inode = self.inodes.len() - 1;
+        self.name(path, inode)?;
+        Ok(inode)
+    }
+
+    /// Gives an entry one more name.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn name(&mut self, path: &str, inode: usize) -> Result<(), String> {
+        let Some((directory, name)) = split(path) else {
+            return match self.inodes[inode].content {
+                Content::Directory => Ok(()),
+                _ => Err("has something else than a directory as its root".to_owned()),
+            };
+        };
+        let directory = follow(|path| self.place(path), directory)?;
+        self.make_directories(&directory)?;
+        let path = join(&directory, name);
+        let is_directory = matches!(self.inodes[inode].content, Content::Directory);
+        if !is_directory && self.has_children(&path) {
+            return Err(format!(
+                "has {path} first as a directory that holds something and then as something else"
+            ));
+        }
+        if self.paths.len() >= MAX_ENTRIES {
+            return Err(format!("has more than {MAX_ENTRIES} entries"));
+        }
+        self.paths.insert(path, inode);
+        Ok(())
+    }
+
+    /// The entry at a path, links on the way followed, the last one not.
+    pub(super) fn inode(&self, path: &str) -> Option<usize> {
+        let (directory, name) = split(path)?;
+        let directory = follow(|path| self.place(path), directory).ok()?;
+        self.paths.get(&join(&directory, name)).copied()
+    }
+
+    /// Counts something that is not kept.
+    pub(super) fn leave_out(&mut self, what: &str, path: &str) {
+        if self.left_out.len() < MAX_KINDS_LEFT_OUT || self.left_out.contains_key(what) {
+            let counted = self.left_out.entry(what.to_owned());
+            counted.or_insert_with(|| (0, path.to_owned())).0 += 1;
+        }
+    }
+
+    /// The tree.
+    pub(super) fn finish(self) -> Tree {
+        let mut root = Root::new();
+        let mut names: HashMap<usize, String> = HashMap::new();
+        for (path, inode) in self.paths {
+            let mut entry = self.inodes[inode].clone();
+            if matches!(entry.content, Content::File(_)) {
+                match names.get(&inode) {
+                    Some(first) => entry.content = Content::HardLink(first.clone()),
+                    None => drop(names.insert(inode, path.clone())),
+                }
+            }
+            root.insert(path, entry);
+        }
+        let notes = self.left_out.into_iter().map(|(what, (count, first))| {
+            let more = match count {
+                1 => String::new(),
+                _ => format!(" and {} more", count - 1),
+            };
+            format!("left out: {what} ({first}{more})")
+        });
+        Tree {
+            root,
+            notes: notes.collect(),
+        }
+    }
+
+    fn place(&self, path: &str) -> Place<'_> {
+        let inode = self.paths.get(path);
+        place_of(path, inode.map(|&inode| &self.inodes[inode]))
+    }
+
+    fn has_children(&self, path: &str) -> bool {
+        let inside = format!("{path}/");
+        let next = self.paths.range(inside.clone()..).next();
+        next.is_some_and(|(next, _)| next.starts_with(&inside))
+    }
+
+    fn make_directories(&mut self, path: &str) -> Result<(), String> {
+        for above in ancestors(path) {
+            match self.place(above) {
+                Place::Directory => {}
+                Place::Missing => {
+                    self.inodes.push(directory());
+                    self.paths.insert(above.to_owned(), self.inodes.len() - 1);
+                }
+                Place::Link(_) | Place::Other => {
+                    return Err(format!("has files in {above}, which is no directory"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an extended attribute belongs to the tree, and not to the machine that the tree is on
+/// (security.selinux) or to a file system (trusted.overlay, POSIX lists in a form of its own).
+pub(super) fn keeps_attribute(name: &str) -> bool {
+    name == "security.capability" || name.starts_with("user.")
+}
+
+fn check(path: &str, entry: &RootEntry<'_>) -> Result<(), String> {
+    const WHITEOUT: DeviceNumber = DeviceNumber { major: 0, minor: 0 };
+    let is_whiteout = split(path).is_some_and(|(_, name)| name.starts_with(".wh."))
+        || matches!(entry.content, Content::CharacterDevice(WHITEOUT));
+    if is_whiteout {
+        return Err(format!(
+            "is a layer and no whole tree ({path} is a whiteout): export the container's file system instead"
+        ));
+    }
+    if let Content::Link(target) = &entry.content {
+        if target.is_empty() || target.contains('\0') || target.len() > MAX_TARGET_BYTES {
+            return Err(format!("has {path}, a link with an impossible target"));
+        }
+    }
+    let attributes = entry.attributes.iter();
+    let bytes: usize = attributes
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if bytes > MAX_ATTRIBUTES_BYTES {
+        return Err(format!(
+            "has {path}, with more than {MAX_ATTRIBUTES_BYTES} bytes of extended attributes"
+        ));
+    }
+    Ok(())
+}
+
+fn directory() -> RootEntry<'static> {
+    RootEntry::of_root(DIRECTORY_MODE, Content::Directory)
+}
+
+fn place_of<'tree>(path: &str, entry: Option<&'tree RootEntry<'_>>) -> Place<'tree> {
+    match entry.map(|entry| &entry.content) {
+        Some(Content::Directory) => Place::Directory,
+        Some(Content::Link(target)) => Place::Link(target),
+        Some(_) => Place::Other,
+        None if path == "/" => Place::Directory,
+        None => Place::Missing,
+    }
+}
+
+/// A path's directories from the root's first one down, and itself.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1);
+    let ends = ends.chain(std::iter::once(path.len()));
+    ends.map(|end| &path[..end])
+        .filter(|above| !above.is_empty() && *above != "/")
+}
+
+/// Where a path leads in a root, every link followed.
+///
+/// # Errors
+/// As [`follow`].
+pub(super) fn follow_in(root: &Root<'_>, path: &str) -> Result<String, String> {
+    follow(|path| place_of(path, root.get(path)), path)
+}
+
+/// Puts an entry at a path of a root in place of what stands there, directories on the way being made
+/// or followed, and says at which path in the end.
+///
+/// # Errors
+/// Where a directory stands there, or the way is none; as the end of a sentence that begins with the
+/// tree.
+pub(super) fn place<'input>(
+    root: &mut Root<'input>,
+    path: &str,
+    entry: RootEntry<'input>,
+) -> Result<String, String> {
+    let (directory_path, name) = split(path).unwrap_or(("/", ""));
+    let above = follow_in(root, directory_path)?;
+    for path in ancestors(&above) {
+        match place_of(path, root.get(path)) {
+            Place::Directory => {}
+            Place::Missing => drop(root.insert(path.to_owned(), directory())),
+            Place::Link(_) | Place::Other => {
+                return Err(format!("has {path}, which is no directory"));
+            }
+        }
+    }
+    let path = join(&above, name);
+    if let Some(Content::Directory) = root.get(&path).map(|entry| &entry.content) {
+        return Err(format!("has a directory at {path}"));
+    }
+    if let Some(old) = root.insert(path.clone(), entry) {
+        keep_other_names(root, &path, old);
+    }
+    Ok(path)
+}
+
+/// The file that stood at `path` goes on under the first of its other names.
+fn keep_other_names<'input>(root: &mut Root<'input>, path: &str, old: RootEntry<'input>) {
+    let Content::File(_) = old.content else {
+        return;
+    };
+    let is_other_name =
+        |entry: &RootEntry<'_>| matches!(&entry.content, Content::HardLink(to) if to == path);
+    let others = root.iter_mut().filter(|(_, entry)| is_other_name(entry));
+    let mut first: Option<String> = None;
+    for (name, entry) in others {
+        match &first {
+            None => {
+                entry.content = old.content.clone();
+                first = Some(name.clone());
+            }
+            Some(first) => entry.content = Content::HardLink(first.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::content::FileContent;
+    use super::*;
+
+    fn file(bytes: &'static [u8]) -> RootEntry<'static> {
+        RootEntry::of_root(0o644, Content::File(FileContent::Bytes(bytes.into())))
+    }
+
+    fn link(target: &str) -> RootEntry<'static> {
+        RootEntry::of_root(0o777, Content::Link(target.to_owned()))
+    }
+
+    fn shown(root: &Root<'_>) -> Vec<String> {
+        let entries = root.iter().map(|(path, entry)| match &entry.content {
+            Content::Directory => format!("{path}/"),
+            Content::Link(target) => format!("{path} -> {target}"),
+            Content::HardLink(first) => format!("{path} = {first}"),
+            Content::File(content) => {
+                let bytes = content.bytes().unwrap();
+                format!("{path}: {}", String::from_utf8_lossy(&bytes))
+            }
+            _ => path.clone(),
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn later_entries_replace_earlier_ones_and_go_through_links() {
+        let mut builder = TreeBuilder::default();
+        builder.put("/lib", link("usr/lib")).unwrap();
+        builder.put("/lib/a", file(b"1")).unwrap();
+        builder.put("/usr/lib/a", file(b"2")).unwrap();
+        builder.put("/usr", directory()).unwrap();
+        assert_eq!(
+            shown(&builder.finish().root),
+            ["/lib -> usr/lib", "/usr/", "/usr/lib/", "/usr/lib/a: 2"]
+        );
+    }
+
+    #[test]
+    fn first_name_by_bytes_is_the_file_whatever_came_first() {
+        let mut builder = TreeBuilder::default();
+        let inode = builder.put("/z", file(b"1")).unwrap();
+        builder.name("/a", inode).unwrap();
+        builder.put("/z", file(b"2")).unwrap();
+        builder.name("/b", inode).unwrap();
+        assert_eq!(shown(&builder.finish().root), ["/a: 1", "/b = /a", "/z: 2"]);
+    }
+
+    #[test]
+    fn whiteouts_files_over_full_directories_and_files_under_files_are_refused() {
+        let mut builder = TreeBuilder::default();
+        let error = builder.put("/etc/.wh.x", file(b"")).unwrap_err();
+        assert!(error.contains("is a layer and no whole tree"));
+        let none = Content::CharacterDevice(DeviceNumber { major: 0, minor: 0 });
+        let error = builder.put("/x", RootEntry::of_root(0, none)).unwrap_err();
+        assert!(error.contains("is a layer"));
+        builder.put("/d/f", file(b"")).unwrap();
+        let error = builder.put("/d", file(b"")).unwrap_err();
+        assert!(error.contains("/d first as a directory that holds"));
+        let error = builder.put("/d/f/g", file(b"")).unwrap_err();
+        assert!(error.contains("/d/f, which is no directory"), "{error}");
+        assert!(builder.put("/l", link("")).is_err());
+    }
+
+    #[test]
+    fn what_is_placed_makes_its_directories_and_leaves_a_files_other_names() {
+        let mut builder = TreeBuilder::default();
+        let inode = builder.put("/usr/local/bin/agent", file(b"old")).unwrap();
+        builder.name("/x", inode).unwrap();
+        builder.name("/y", inode).unwrap();
+        let mut root = builder.finish().root;
+        assert_eq!(
+            place(&mut root, "/usr/local/bin/agent", file(b"new")).unwrap(),
+            "/usr/local/bin/agent"
+        );
+        assert_eq!(
+            shown(&root)[3..],
+            ["/usr/local/bin/agent: new", "/x: old", "/y = /x"]
+        );
+        root.insert("/opt".into(), link("/x"));
+        assert!(place(&mut root, "/opt/f", file(b"")).is_err());
+        assert!(place(&mut root, "/usr/local", file(b"")).is_err());
+    }
+
+    #[test]
+    fn only_attributes_of_the_tree_itself_are_kept() {
+        for name in ["security.capability", "user.note"] {
+            assert!(keeps_attribute(name));
+        }
+        for name in ["security.selinux", "trusted.overlay.opaque", "userx"] {
+            assert!(!keeps_attribute(name));
+        }
+    }
+}
