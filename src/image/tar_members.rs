@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn records_are_told_apart_by_length_whatever_bytes_they_hold() {
-        let records = pax(b"11 path=a\nb\n9 k=\n=\n\xff\n12 other=\n\n\n\n").unwrap();
+        let records = pax(b"12 path=a\nb\n9 k=\n=\n\xff\n12 other=\n\n\n").unwrap();
         assert_eq!(records[&b"path"[..]], b"a\nb");
         assert_eq!(records[&b"k"[..]], b"\n=\n\xff");
         for broken in [&b"9 path=a"[..], b"x", b"999 a=b\n", b"6 abc\n", b"1 a=b\n"] {
