@@ -257,3 +257,60 @@ fn disk_that_takes_no_more_is_one_sentence_and_leaves_nothing() {
     assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
     assert!(folder.names("o").is_empty());
 }
+
+#[test]
+fn injected_tree_becomes_a_clean_disk_with_its_links_names_modes_and_attributes() {
+    let folder = folder_with_inputs();
+    let busybox = folder.write("tree/bin/busybox", &elf(62, 1, b"busybox"));
+    // More than a block of a directory holds.
+    for number in 0..40 {
+        let name = format!("tree/bin/{}{number}", "n".repeat(200));
+        fs::hard_link(&busybox, folder.path(&name)).unwrap();
+    }
+    let name = "tree/a b/it\"s c/\u{fc}n";
+    let odd = folder.write(name, b"odd");
+    fs::set_permissions(&odd, fs::Permissions::from_mode(0o4711)).unwrap();
+    let note = b"two \"words\"\n";
+    let has_attributes =
+        rustix::fs::setxattr(&odd, "user.note", note, rustix::fs::XattrFlags::empty()).is_ok();
+    let mut disks = Vec::new();
+    for output in ["one.ext4", "two/other.ext4"] {
+        let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
+        let (code, told) = outcome(inject.args(["-o", output]));
+        assert_eq!(code, 0, "{told}");
+        disks.push(folder.path(output));
+    }
+    assert!(fs::read(&disks[0]).unwrap() == fs::read(&disks[1]).unwrap());
+    let disk = &disks[0];
+    let (is_clean, told) = asked("e2fsck", &["-fn"], disk);
+    assert!(is_clean, "{told}");
+    let inside = "/a b/it\"\"s c/\u{fc}n";
+    let told = asked("debugfs", &["-R", &format!("stat \"{inside}\"")], disk).1;
+    assert!(told.contains("Mode:  04711"), "{told}");
+    assert_eq!(
+        asked("debugfs", &["-R", &format!("cat \"{inside}\"")], disk).1,
+        "odd"
+    );
+    if has_attributes {
+        let told = asked(
+            "debugfs",
+            &["-R", &format!("ea_get \"{inside}\" user.note")],
+            disk,
+        )
+        .1;
+        assert!(told.contains("two \\\"words\\\""), "{told}");
+    }
+    let told = asked("debugfs", &["-R", "stat /bin/busybox"], disk).1;
+    assert!(told.contains("Links: 41"), "{told}");
+}
+
+#[test]
+fn size_of_a_disk_is_refused_for_an_output_that_is_none() {
+    let folder = folder_with_inputs();
+    folder.write("tree/bin/busybox", &elf(62, 1, b"busybox"));
+    let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
+    let (code, told) = outcome(inject.args(["-o", "o/out.tar", "--disk-size", "64"]));
+    assert_eq!(code, 2);
+    assert!(told.contains("let it end in .ext4"), "{told}");
+    assert!(folder.names("o").is_empty());
+}

@@ -20,6 +20,8 @@ use std::process::{Command, Output, Stdio};
 /// All times, in seconds since the epoch: 0 means "never" to some fields.
 const TIME: u32 = 1;
 const BLOCK_BYTES: u64 = 4096;
+/// Room that a disk has beside a root, in MiB, where nobody says how large it is.
+const ROOM_MIB: u64 = 64;
 /// Inodes beside those of the list.
 const SPARE_INODES: u64 = 1024;
 /// mke2fs's own default: one inode for so many bytes.
@@ -170,6 +172,23 @@ fn set_environment(command: &mut Command) -> &mut Command {
 
 /// Early and cheaply: what the files alone take.
 fn check_size(root: &Root<'_>, size_mib: u32) -> Result<(), ImageError> {
+    if content_bytes(root) > u64::from(size_mib) * 1024 * 1024 {
+        return Err(too_small(size_mib));
+    }
+    Ok(())
+}
+
+/// A size in MiB that holds a root, and a quarter more, but room for at least [`ROOM_MIB`].
+#[must_use]
+pub fn roomy_mib(root: &Root<'_>) -> u32 {
+    // A link and a small file take an inode, and a directory a block besides.
+    let bytes = content_bytes(root) + root.len() as u64 * (BLOCK_BYTES + 256);
+    let mib = bytes.div_ceil(1024 * 1024);
+    u32::try_from(mib + (mib / 4).max(ROOM_MIB)).unwrap_or(u32::MAX)
+}
+
+/// What the files take, in whole blocks.
+fn content_bytes(root: &Root<'_>) -> u64 {
     let blocks: u64 = root
         .values()
         .map(|entry| match &entry.content {
@@ -177,10 +196,7 @@ fn check_size(root: &Root<'_>, size_mib: u32) -> Result<(), ImageError> {
             _ => 0,
         })
         .sum();
-    if blocks * BLOCK_BYTES > u64::from(size_mib) * 1024 * 1024 {
-        return Err(too_small(size_mib));
-    }
-    Ok(())
+    blocks * BLOCK_BYTES
 }
 
 fn too_small(size_mib: u32) -> ImageError {

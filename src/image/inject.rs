@@ -38,6 +38,8 @@ pub struct InjectInputs {
     pub agent: PathBuf,
     /// The guest's architecture; otherwise that of the tree's own programs.
     pub arch: Option<Arch>,
+    /// The size in MiB of an output that is a disk; otherwise the tree's own and some room.
+    pub disk_mib: Option<u32>,
     /// Whether `/init` becomes the agent's program, whatever it was.
     pub is_init_replaced: bool,
 }
@@ -64,7 +66,7 @@ pub fn inject(
     output: &Path,
     cancel: &Cancel,
 ) -> Result<Injection, ImageError> {
-    let output = Output::new(output, &inputs.tree)?;
+    let output = Output::new(output, &inputs.tree, inputs.disk_mib)?;
     let agent = program::read("guest agent", &inputs.agent, MAX_PROGRAM_BYTES)?;
     let mut tree = Tree::read(&inputs.tree, cancel)?;
     let refused = |reason: String| ImageError::Tree {

@@ -3,6 +3,7 @@
 //! Owns the checks of the target before anything is read, the writing beside it and the rename.
 //! Refuses to touch the tree that it is made from, and folders that hold something.
 
+use super::ext4::{self, Ext4Tools};
 use super::root::Root;
 use super::staging::{Staging, sweep};
 use super::{ImageError, folder_output, tar_output};
@@ -37,6 +38,8 @@ pub enum OutputKind {
     Tar,
     /// A gzipped tar archive.
     TarGzip,
+    /// An ext4 file system.
+    Ext4,
 }
 
 impl OutputKind {
@@ -51,11 +54,13 @@ impl OutputKind {
             Ok(Self::Tar)
         } else if ends_with(&[".tar.gz", ".tgz"]) {
             Ok(Self::TarGzip)
+        } else if ends_with(&[".ext4"]) {
+            Ok(Self::Ext4)
         } else if ends_with(&UNKNOWN_ENDINGS) {
             Err(ImageError::WrongCall {
                 reason: format!(
-                    "{} asks for a form that is not written here: let it end in .tar or .tar.gz, or name a \
-                     folder",
+                    "{} asks for a form that is not written here: let it end in .tar, .tar.gz or .ext4, or \
+                     name a folder",
                     path.display()
                 ),
             })
@@ -70,6 +75,7 @@ impl OutputKind {
 pub(super) struct Output {
     kind: OutputKind,
     target: PathBuf,
+    disk_mib: Option<u32>,
 }
 
 impl Output {
@@ -78,13 +84,26 @@ impl Output {
     /// # Errors
     /// [`ImageError::WrongCall`] where it is or lies in the tree, [`ImageError::Write`] where something
     /// else stands there.
-    pub(super) fn new(target: &Path, tree: &Path) -> Result<Self, ImageError> {
+    pub(super) fn new(
+        target: &Path,
+        tree: &Path,
+        disk_mib: Option<u32>,
+    ) -> Result<Self, ImageError> {
         let kind = OutputKind::of(target)?;
+        if disk_mib.is_some() && kind != OutputKind::Ext4 {
+            return Err(ImageError::WrongCall {
+                reason: format!(
+                    "{} is no disk, so a disk's size means nothing: let it end in .ext4",
+                    target.display()
+                ),
+            });
+        }
         let absolute = std::path::absolute(target).map_err(write_error(target))?;
         check_is_outside(&absolute, tree)?;
         let output = Self {
             kind,
             target: absolute,
+            disk_mib,
         };
         output.check_replaceable()?;
         Ok(output)
@@ -115,6 +134,7 @@ impl Output {
                 tar_output::write(root, &mut packed, cancel)?;
                 packed.finish().map(drop)
             }),
+            OutputKind::Ext4 => return self.write_disk(root, parent, &staged, cancel),
         };
         written.map_err(|source| match source.kind() {
             io::ErrorKind::Interrupted => ImageError::Cancelled,
@@ -122,6 +142,29 @@ impl Output {
         })?;
         self.check_replaceable()?;
         fs::rename(&staged, &self.target).map_err(write_error(&self.target))
+    }
+
+    fn write_disk(
+        &self,
+        root: &Root<'_>,
+        parent: &Path,
+        staged: &Path,
+        cancel: &Cancel,
+    ) -> Result<(), ImageError> {
+        let scratch = Staging::new_in(parent).map_err(write_error(parent))?;
+        let size_mib = self.disk_mib.unwrap_or_else(|| ext4::roomy_mib(root));
+        Ext4Tools::find()?.write(root, size_mib, staged, scratch.path())?;
+        let finish = || {
+            let file = File::open(staged)?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.sync_all()
+        };
+        finish().map_err(write_error(&self.target))?;
+        if cancel.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
+        self.check_replaceable()?;
+        fs::rename(staged, &self.target).map_err(write_error(&self.target))
     }
 
     /// Nothing, or what goes without a loss: an empty folder for a folder, a file for a file.

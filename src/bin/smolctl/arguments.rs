@@ -165,7 +165,12 @@ pub(crate) struct ImageInjectArguments {
     /// Make /init the agent's program, whatever it was
     #[arg(long)]
     pub(crate) replace_init: bool,
-    /// Where the new tree goes: an archive if it ends in .tar, .tar.gz or .tgz, otherwise a new folder
+    /// The size of a disk, in MiB; otherwise the tree's and some room
+    #[arg(long, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(i64::from(*DISK_MIB.start())..=i64::from(*DISK_MIB.end())))]
+    pub(crate) disk_size: Option<u32>,
+    /// Where the new tree goes: an archive if it ends in .tar, .tar.gz or .tgz, a disk if it ends in .ext4,
+    /// otherwise a new folder
     #[arg(short = 'o', long, value_name = "OUT")]
     pub(crate) output: PathBuf,
 }

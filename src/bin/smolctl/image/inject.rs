@@ -15,6 +15,7 @@ pub(crate) fn inject_agent(
         tree: arguments.root,
         agent: arguments.agent,
         arch: arguments.arch,
+        disk_mib: arguments.disk_size,
         is_init_replaced: arguments.replace_init,
     };
     let done = inject(&inputs, &arguments.output, cancel)?;
