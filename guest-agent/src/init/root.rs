@@ -268,8 +268,8 @@ impl fmt::Display for RootError {
                 error,
             } => write!(
                 formatter,
-                "cannot mount {device} as {kinds}: {error}; give it such a file system, or say \
-                 rootfstype= and give the image that one's module"
+                "cannot mount {device} as {kinds}: {error}; look at what is on that disk, at \
+                 rootfstype= and rootflags=, and at the image's modules"
             ),
             Self::Enter(error) => write!(formatter, "cannot switch to the root: {error}"),
             Self::Init { init, error } => write!(

@@ -54,12 +54,7 @@ impl Timings {
         if !mount::is_in_memory(FOLDER) {
             return;
         }
-        let record = read().unwrap_or_default();
-        let noted = parse(&record).filter_map(|(name, microseconds)| {
-            let name = OF_STAGE_ONE.into_iter().find(|known| *known == name)?;
-            Some((name, microseconds))
-        });
-        let noted: Vec<_> = noted.collect();
+        let noted = noted_by_stage_one(&read().unwrap_or_default());
         if !noted.is_empty() {
             self.0 = noted;
         }
@@ -90,6 +85,14 @@ impl Timings {
     }
 }
 
+fn noted_by_stage_one(record: &str) -> Vec<(&'static str, u64)> {
+    let noted = parse(record).filter_map(|(name, microseconds)| {
+        let name = OF_STAGE_ONE.into_iter().find(|known| *known == name)?;
+        Some((name, microseconds))
+    });
+    noted.collect()
+}
+
 /// The record as it stands; `None` where there is none.
 pub(crate) fn read() -> Option<String> {
     let mut record = Vec::with_capacity(MAX_RECORD_BYTES);
@@ -117,6 +120,14 @@ mod tests {
         let names: Vec<_> = timings.0.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, [INIT_STARTED, AGENT_LISTENING]);
         assert!(timings.0[0].1 <= timings.0[1].1);
+    }
+
+    #[test]
+    fn record_of_stage_one_is_taken_over_and_nothing_else() {
+        let record = "init_started_us 1\nmodules_done_us 3\nroot_mounted_us 4\nx_us 5\n";
+        let expected = [(INIT_STARTED, 1), (MODULES_DONE, 3), (ROOT_MOUNTED, 4)];
+        assert_eq!(noted_by_stage_one(record), expected);
+        assert_eq!(noted_by_stage_one("agent_listening_us 9\n"), []);
     }
 
     #[test]
