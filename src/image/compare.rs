@@ -30,6 +30,9 @@ pub fn compare(
     second: &Path,
     cancel: &Cancel,
 ) -> Result<Vec<Difference>, ImageError> {
+    for path in [first, second] {
+        fs::metadata(path).map_err(read_error(path))?;
+    }
     match (is_image(first), is_image(second)) {
         (true, true) => compare_images(first, second, cancel),
         (false, false) => Ok(differences(
@@ -105,23 +108,18 @@ fn listing_in(inventory: &Path) -> Result<Listing, ImageError> {
         .map_err(read_error(inventory))
 }
 
-/// The members of a manifest, but for the sums of files, which are compared themselves.
+/// A manifest as one line, its members as words; the sums of files are left to the files themselves.
 fn members(manifest: &Manifest) -> Listing {
     let value = serde_json::to_value(manifest).unwrap_or_default();
     let members = value.as_object().into_iter().flatten();
-    members
+    let words = members
         .filter(|(name, _)| *name != "files")
-        .map(|(name, value)| {
-            let value = match value {
-                serde_json::Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            (
-                format!("{MANIFEST_NAME}: {name}"),
-                format!("value={}", word(&value)),
-            )
-        })
-        .collect()
+        .map(|(name, value)| match value.as_str() {
+            Some(text) => format!("{name}={}", word(text)),
+            None => format!("{name}={}", word(&value.to_string())),
+        });
+    let line = words.collect::<Vec<_>>().join(" ");
+    Listing::from([(MANIFEST_NAME.to_owned(), line)])
 }
 
 /// The files of an image folder by their content.

@@ -1,0 +1,197 @@
+//! `smolctl image verify` and `image diff`: what is the same, and what differs where.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
+
+#[path = "support/folder.rs"]
+#[allow(dead_code, reason = "shared with the tests of other verbs")]
+mod folder;
+#[path = "support/tree.rs"]
+#[allow(dead_code, reason = "shared with the tests of trees")]
+mod tree;
+
+use folder::{Folder, elf};
+use std::fs;
+use std::process::Command;
+use tree::{image_inject, write_tree};
+
+/// A command's exit code, standard output and standard error.
+fn outcome(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn verify(folder: &Folder, image: &str) -> (i32, String, String) {
+    outcome(&mut folder.smolctl(&["image", "verify", image]))
+}
+
+fn diff(folder: &Folder, first: &str, second: &str) -> (i32, String, String) {
+    outcome(&mut folder.smolctl(&["image", "diff", first, second]))
+}
+
+fn folder_with_image() -> Folder {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("one"))).0, 0);
+    folder
+}
+
+#[test]
+fn image_as_it_was_built_is_verified() {
+    let folder = folder_with_image();
+    let (code, said, _) = verify(&folder, "one");
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "one: minimal for x86_64, 2 files match\n")
+    );
+    let mut json = folder.smolctl(&["image", "verify", "--json", "one"]);
+    let json: serde_json::Value = serde_json::from_str(&outcome(&mut json).1).unwrap();
+    assert_eq!(json["variant"], "minimal");
+    assert_eq!(json["files"]["vmlinuz"]["size"], 2048);
+}
+
+#[test]
+fn image_that_was_changed_is_refused_with_what_differs() {
+    for (name, bytes, wanted) in [
+        (
+            "one/vmlinuz",
+            Some(&b"x"[..]),
+            "vmlinuz is not what its manifest says",
+        ),
+        (
+            "one/initramfs.cpio.gz",
+            None,
+            "initramfs.cpio.gz: No such file",
+        ),
+        (
+            "one/notes",
+            Some(b""),
+            "it holds \"notes\", which its manifest does not list",
+        ),
+        (
+            "one/s/deep",
+            Some(b""),
+            "it holds \"s\", which its manifest does not list",
+        ),
+        ("one/manifest.json", Some(b"{}"), "its manifest is broken"),
+        (
+            "one/manifest.json",
+            None,
+            "cannot read the image's manifest",
+        ),
+    ] {
+        let folder = folder_with_image();
+        match bytes {
+            Some(bytes) => drop(folder.write(name, bytes)),
+            None => fs::remove_file(folder.path(name)).unwrap(),
+        }
+        let (code, said, sentence) = verify(&folder, "one");
+        assert_eq!((code, said.as_str()), (1, ""), "{sentence}");
+        assert!(sentence.contains(wanted), "{sentence}");
+        assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+    }
+}
+
+#[test]
+fn images_that_differ_are_told_apart_by_path() {
+    let folder = folder_with_image();
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("two"))).0, 0);
+    assert_eq!(
+        diff(&folder, "one", "two"),
+        (0, String::new(), String::new())
+    );
+    folder.write("busybox", &elf(62, 1, b"another busybox"));
+    folder.write("agent", &elf(62, 1, b"smolvm-guest-agent 1.2.4\n"));
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("two"))).0, 0);
+    let (code, said, sentence) = diff(&folder, "one", "two");
+    assert_eq!((code, sentence.as_str()), (1, ""));
+    assert_eq!(
+        said,
+        "manifest.json: agent_version 1.2.3 → 1.2.4\n\
+         initramfs.cpio.gz: /bin/busybox: content, size 265 → 273\n\
+         initramfs.cpio.gz: /usr/local/bin/smolvm-guest-agent: content\n"
+    );
+    let initramfs = "initramfs.cpio.gz";
+    let (code, said, _) = diff(
+        &folder,
+        &format!("one/{initramfs}"),
+        &format!("two/{initramfs}"),
+    );
+    assert_eq!(code, 1);
+    assert!(said.starts_with("/bin/busybox: content, size "), "{said}");
+    folder.write("two/notes", b"");
+    let (_, said, _) = diff(&folder, "one", "two");
+    assert!(said.ends_with("\nnotes: only in the second\n"), "{said}");
+}
+
+#[test]
+fn initramfs_that_is_only_packed_in_another_way_is_said_to_be() {
+    let folder = folder_with_image();
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("two"))).0, 0);
+    let packed = fs::read(folder.path("two/initramfs.cpio.gz")).unwrap();
+    let mut plain = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(packed.as_slice());
+    std::io::Read::read_to_end(&mut decoder, &mut plain).unwrap();
+    folder.write("two/initramfs.cpio.gz", &plain);
+    let (code, said, _) = diff(&folder, "one", "two");
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            1,
+            "initramfs.cpio.gz: packed differently, the same entries\n"
+        )
+    );
+}
+
+#[test]
+fn trees_and_archives_of_them_are_compared_by_their_entries() {
+    let folder = Folder::new();
+    let tree = write_tree(&folder, "tree", false);
+    for output in ["a.tar", "b.tar.gz", "c"] {
+        assert_eq!(outcome(&mut image_inject(&folder, &tree, output)).0, 0);
+    }
+    assert_eq!(diff(&folder, "a.tar", "b.tar.gz").0, 0);
+    assert_eq!(diff(&folder, "b.tar.gz", "c").0, 0);
+    let (code, said, _) = diff(&folder, "tree", "a.tar");
+    assert_eq!(code, 1);
+    let names: Vec<&str> = said
+        .lines()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert_eq!(names, ["/init", "/usr/local/bin/smolvm-guest-agent"]);
+    let mut json = folder.smolctl(&["image", "diff", "--json", "tree", "a.tar"]);
+    let json: serde_json::Value = serde_json::from_str(&outcome(&mut json).1).unwrap();
+    assert_eq!(json[0]["path"], "/init");
+    assert_eq!(json[0]["change"], "words");
+    assert!(json[0]["words"]["size"].is_array());
+}
+
+#[test]
+fn what_cannot_be_compared_ends_with_2() {
+    let folder = folder_with_image();
+    folder.write("text", b"no archive");
+    fs::create_dir(folder.path("broken")).unwrap();
+    folder.write("broken/manifest.json", b"{}");
+    let whole = fs::read(folder.path("one/initramfs.cpio.gz")).unwrap();
+    folder.write("cut", &whole[..whole.len() / 2]);
+    for (other, wanted) in [
+        ("missing", "cannot read the image"),
+        (
+            "text",
+            "one is an image folder and text is none: name two of the same kind",
+        ),
+        ("broken", "its manifest is broken"),
+    ] {
+        let (code, said, sentence) = diff(&folder, "one", other);
+        assert_eq!((code, said.as_str()), (2, ""), "{sentence}");
+        assert!(sentence.contains(wanted), "{sentence}");
+        assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+    }
+    for other in ["text", "cut", "missing"] {
+        let (code, said, _) = diff(&folder, "one/initramfs.cpio.gz", other);
+        assert_eq!((code, said.as_str()), (2, ""), "{other}");
+    }
+}
