@@ -12,6 +12,7 @@ pub use connect::{Absence, connect};
 pub use connection::Connection;
 
 use crate::target::GuestCid;
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -88,6 +89,13 @@ pub enum TransportError {
 impl fmt::Display for TransportError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Connect {
+                address: address @ Address::Vsock { .. },
+                source,
+            } if is_errno(source, Errno::NODEV) => write!(
+                formatter,
+                "cannot connect to {address}: no running VM of this host has that CID"
+            ),
             Self::Connect { address, .. } => write!(formatter, "cannot connect to {address}"),
             Self::NobodyListens { address, .. } => {
                 write!(
@@ -105,12 +113,44 @@ impl fmt::Display for TransportError {
     }
 }
 
+fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    Errno::from_io_error(error) == Some(errno)
+}
+
 impl std::error::Error for TransportError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Connect { source, .. } | Self::NobodyListens { source, .. } => Some(source),
             Self::Closed { source } => source.as_ref().map(|source| source as _),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cid_without_a_vm_is_told_as_such() {
+        let error = |address, errno: Errno| TransportError::Connect {
+            address,
+            source: errno.into(),
+        };
+        let vsock = Address::Vsock {
+            cid: GuestCid::FIRST,
+            port: 1024,
+        };
+        let path = "/s".into();
+        assert_eq!(
+            error(vsock.clone(), Errno::NODEV).to_string(),
+            "cannot connect to cid:3: no running VM of this host has that CID"
+        );
+        for other in [
+            error(vsock, Errno::AFNOSUPPORT),
+            error(Address::Unix { path }, Errno::NODEV),
+        ] {
+            assert!(!other.to_string().contains("no running VM"), "{other}");
         }
     }
 }

@@ -296,6 +296,21 @@ fn download_replaces_what_a_link_points_at_and_writes_to_devices() {
     assert!(fs::metadata("/dev/null").unwrap().len() == 0);
 }
 
+/// Longer than any one try may take.
+#[test]
+fn wait_ready_waits_for_a_socket_as_long_as_it_was_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let channel = Channel::new(address_in(folder.path())).unwrap();
+    let asked = Duration::from_millis(5500);
+    let begin = Instant::now();
+    let error = channel.wait_ready(asked).unwrap_err();
+    assert!(
+        begin.elapsed() > asked - Duration::from_millis(100),
+        "{error}"
+    );
+    assert!(begin.elapsed() < asked + Duration::from_secs(5));
+}
+
 #[test]
 fn nobody_listening_is_told_by_the_deadline() {
     let folder = tempfile::tempdir().unwrap();

@@ -67,7 +67,11 @@ impl ChannelError {
     pub(super) fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::ClosedEarly | Self::TimedOut | Self::Transport(TransportError::Closed { .. })
+            Self::ClosedEarly
+                | Self::TimedOut
+                | Self::Transport(
+                    TransportError::Closed { .. } | TransportError::NobodyListens { .. }
+                )
         )
     }
 }

@@ -62,6 +62,16 @@ impl DeviceProvider {
         }
     }
 
+    /// The CID of this machine where it is a VM itself, which no VM of it can have: what is sent to
+    /// that CID stays here. Only the kernel's device shares its number space.
+    #[must_use]
+    pub fn own_cid(&self) -> Option<GuestCid> {
+        match self {
+            Self::Kernel => vsock::get_local_cid().ok().and_then(GuestCid::new),
+            Self::Program(_) => None,
+        }
+    }
+
     fn program() -> Option<Self> {
         let cached = places::cache_dir().map(|cache| cache.join("bin").join(DEVICE_PROGRAM));
         find_program(DEVICE_PROGRAM)

@@ -226,21 +226,15 @@ impl RegistryLock<'_> {
             .expect("a directory cannot hold four billion names"))
     }
 
-    /// The lowest CID that no known VM has.
+    /// The lowest CID from `first` on that no known VM has, and that is not `own`, this machine's own
+    /// ([`super::device::DeviceProvider::own_cid`]).
     ///
     /// # Errors
     /// [`VmError::State`], [`VmError::NoCidLeft`].
-    pub fn free_cid(&self) -> Result<GuestCid, VmError> {
-        self.free_cid_from(GuestCid::FIRST)
-    }
-
-    /// The same from `first` on.
-    ///
-    /// # Errors
-    /// As [`Self::free_cid`].
-    pub fn free_cid_from(&self, first: GuestCid) -> Result<GuestCid, VmError> {
+    pub fn free_cid(&self, first: GuestCid, own: Option<GuestCid>) -> Result<GuestCid, VmError> {
         let records = self.registry.list()?;
-        let taken: BTreeSet<u32> = records.iter().flatten().map(|record| record.cid).collect();
+        let mut taken: BTreeSet<u32> = records.iter().flatten().map(|record| record.cid).collect();
+        taken.extend(own.map(GuestCid::number));
         (first.number()..)
             .find(|cid| !taken.contains(cid))
             .and_then(GuestCid::new)
@@ -375,9 +369,13 @@ pub(super) mod tests {
         lock.create(&record("vm1", 3)).unwrap();
         lock.create(&record("other", 5)).unwrap();
         assert_eq!(lock.free_name().unwrap(), "vm2");
-        assert_eq!(lock.free_cid().unwrap().number(), 4);
-        let first = GuestCid::new(5).unwrap();
-        assert_eq!(lock.free_cid_from(first).unwrap().number(), 6);
+        let free_from = |first, own| {
+            let first = GuestCid::new(first).unwrap();
+            lock.free_cid(first, GuestCid::new(own)).unwrap().number()
+        };
+        assert_eq!(free_from(3, 0), 4);
+        assert_eq!(free_from(5, 0), 6);
+        assert_eq!(free_from(3, 4), 6);
         assert!(matches!(
             lock.create(&record("vm1", 4)),
             Err(VmError::NameTaken { .. })

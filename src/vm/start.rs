@@ -79,6 +79,7 @@ pub fn start(
     let image = Image::open(&options.image)?;
     let qemu = find_qemu(image.manifest.arch)?;
     let provider = DeviceProvider::find(options.device)?;
+    let own_cid = provider.own_cid();
     let record = register(registry, options, &image, &provider, cancel)?;
     let mut vm = Unfinished {
         registry,
@@ -107,7 +108,7 @@ pub fn start(
             Err(VmError::CidTaken { .. }) if tries < CID_TRIES => tries += 1,
             outcome => break outcome?,
         }
-        plan.cid = take_next_cid(registry, &mut vm.record, cancel)?;
+        plan.cid = take_next_cid(registry, &mut vm.record, own_cid, cancel)?;
     };
     vm.kept = true;
     Ok(Started {
@@ -120,11 +121,12 @@ pub fn start(
 fn take_next_cid(
     registry: &Registry,
     record: &mut VmRecord,
+    own: Option<GuestCid>,
     cancel: &Cancel,
 ) -> Result<GuestCid, VmError> {
     let lock = registry.lock(cancel)?;
     let next = GuestCid::new(record.cid + 1).ok_or(VmError::NoCidLeft)?;
-    let cid = lock.free_cid_from(next)?;
+    let cid = lock.free_cid(next, own)?;
     record.cid = cid.number();
     registry.save(record)?;
     Ok(cid)
@@ -178,7 +180,7 @@ fn register(
         arch: image.manifest.arch,
         image: image.folder.clone(),
         accelerator: None,
-        cid: lock.free_cid()?.number(),
+        cid: lock.free_cid(GuestCid::FIRST, provider.own_cid())?.number(),
         vsock,
         boot_id: boot_id(),
         starter,
