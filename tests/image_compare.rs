@@ -45,7 +45,7 @@ fn image_as_it_was_built_is_verified() {
     let (code, said, _) = verify(&folder, "one");
     assert_eq!(
         (code, said.as_str()),
-        (0, "one: minimal for x86_64, 2 files match\n")
+        (0, "one: minimal for x86_64, 3 files match\n")
     );
     let mut json = folder.smolctl(&["image", "verify", "--json", "one"]);
     let json: serde_json::Value = serde_json::from_str(&outcome(&mut json).1).unwrap();

@@ -209,7 +209,7 @@ fn output_in_the_tree_or_over_something_else_is_refused() {
     let archive = folder.path("tree.tar");
     let wanted = "or is that tree: name one outside of it";
     assert_refused(&mut image_inject(&folder, &archive, "tree.tar"), 2, wanted);
-    let wanted = "let it end in .tar or .tar.gz, or name a folder";
+    let wanted = "let it end in .tar, .tar.gz or .ext4, or name a folder";
     assert_refused(&mut image_inject(&folder, &tree, "out.tar.xz"), 2, wanted);
     folder.write("full/file", b"x");
     fs::create_dir(folder.path("out.tar")).unwrap();
