@@ -175,7 +175,12 @@ fn other_inits_are_left_and_the_lines_to_add_are_told() {
             false,
             "have the tree's own init start",
         ),
-        ("x", "nothing", false, "the tree has no init that could"),
+        (
+            "x",
+            "nothing",
+            false,
+            "give the tree an init that starts the agent",
+        ),
     ] {
         let folder = Folder::new();
         let tree = write_tree(&folder, "tree", false);
@@ -189,7 +194,7 @@ fn other_inits_are_left_and_the_lines_to_add_are_told() {
         }
         let output = succeed(&mut image_inject(&folder, &tree, "out"));
         assert!(told(&output).contains(advice), "{}", told(&output));
-        assert!(told(&output).contains("--replace-init"));
+        assert!(told(&output).contains("; --replace-init puts ours there, or "));
         assert!(!folder.path("out/init").exists());
     }
 }

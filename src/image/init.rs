@@ -82,7 +82,7 @@ impl InitOutcome {
                  sshd:\n    {start}"
             ),
             Self::System(system) => format!(
-                "no /init was changed; {}, or use --replace-init",
+                "no /init was changed; --replace-init puts ours there, or {}",
                 system.advice()
             ),
         }
@@ -93,20 +93,20 @@ impl InitSystem {
     fn advice(self) -> String {
         match self {
             Self::Systemd => format!(
-                "to start the agent, enable this /etc/systemd/system/smolvm-guest-agent.service:\n    \
-                 [Unit]\n    Description=SmolVM guest agent\n    [Service]\n    ExecStart={AGENT_PATH}\n    \
-                 Restart=always\n    [Install]\n    WantedBy=multi-user.target\n"
+                "enable this /etc/systemd/system/smolvm-guest-agent.service:\n    [Unit]\n    \
+                 Description=SmolVM guest agent\n    [Service]\n    ExecStart={AGENT_PATH}\n    \
+                 Restart=always\n    [Install]\n    WantedBy=multi-user.target"
             ),
-            Self::BusyboxInittab => format!(
-                "to start the agent, add this line to /etc/inittab:\n    ::respawn:{AGENT_PATH}\n"
-            ),
-            Self::SystemVInittab => format!(
-                "to start the agent, add this line to /etc/inittab:\n    smol:2345:respawn:{AGENT_PATH}\n"
-            ),
+            Self::BusyboxInittab => {
+                format!("add this line to /etc/inittab:\n    ::respawn:{AGENT_PATH}")
+            }
+            Self::SystemVInittab => {
+                format!("add this line to /etc/inittab:\n    smol:2345:respawn:{AGENT_PATH}")
+            }
             Self::Other => {
                 format!("have the tree's own init start {AGENT_PATH} early, once vsock is there")
             }
-            Self::None => "the tree has no init that could start the agent; give it one".to_owned(),
+            Self::None => "give the tree an init that starts the agent: it has none".to_owned(),
         }
     }
 }
