@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 const CGROUP: &CStr = c"/sys/fs/cgroup/smolvm-agent";
 const CGROUP_PROCS: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.procs";
 const CGROUP_KILL: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.kill";
+const CGROUP_FREEZE: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.freeze";
 
 /// How often a control group without `cgroup.kill` is looked through for processes to kill.
 const KILL_ROUNDS: usize = 100;
@@ -40,8 +41,8 @@ pub(super) struct AgentKeeper {
     /// Closed only in the end.
     listener: Option<OwnedFd>,
     running: Option<Running>,
-    /// When to start the next one, while none runs.
-    start_at: Option<Instant>,
+    /// When to start the next one; counts while none runs.
+    start_at: Instant,
     delay: Duration,
 }
 
@@ -57,20 +58,30 @@ impl AgentKeeper {
         Self {
             listener: Some(listener),
             running: None,
-            start_at: Some(Instant::now()),
+            start_at: Instant::now(),
             delay: Duration::ZERO,
         }
     }
 
-    /// When a start is due; `None` while an agent runs, and in the end.
+    /// One whose agent runs.
+    #[cfg(test)]
+    pub(super) fn with_agent(listener: OwnedFd, pid: Pid, line: UnixStream) -> Self {
+        let mut keeper = Self::new(listener);
+        let since = Instant::now();
+        keeper.running = Some(Running { pid, line, since });
+        keeper
+    }
+
+    /// When a start is due; `None` while an agent runs, and in the end. Nothing but these two states
+    /// says so: whatever failed before, an agent that is not there is started.
     pub(super) fn start_at(&self) -> Option<Instant> {
-        self.start_at
+        let is_wanted = self.listener.is_some() && self.running.is_none();
+        is_wanted.then_some(self.start_at)
     }
 
     /// Starts an agent where that is due; returns the line to it, to be watched.
     pub(super) fn start_if_due(&mut self) -> Option<&UnixStream> {
-        self.start_at.filter(|at| *at <= Instant::now())?;
-        self.start_at = None;
+        self.start_at().filter(|at| *at <= Instant::now())?;
         match self.start() {
             Ok(running) => Some(&self.running.insert(running).line),
             Err(error) => {
@@ -139,14 +150,13 @@ impl AgentKeeper {
     fn start_later(&mut self, why: &dyn std::fmt::Display) {
         let seconds = self.delay.as_secs();
         log::failure(&format_args!("{why}; starting it again in {seconds} s"));
-        self.start_at = Some(Instant::now() + self.delay);
+        self.start_at = Instant::now() + self.delay;
         self.delay = (2 * self.delay).clamp(FIRST_DELAY, LONGEST_DELAY);
     }
 
     /// Has nothing accepted any more: the guest ends. No agent is started after this.
     pub(super) fn stop_accepting(&mut self) {
         self.listener = None;
-        self.start_at = None;
         if let Some(running) = &mut self.running {
             // An agent that does not hear it is killed like all else.
             let _ = running.line.write_all(&[process_one::GUEST_ENDS]);
@@ -158,11 +168,18 @@ impl AgentKeeper {
 fn cgroup() -> Option<File> {
     // It is there from the second start on.
     let _ = file::make_directory(CGROUP);
+    // Where a command has frozen it, the next agent would stop between joining it and its program, and
+    // process 1, which waits for that, with it.
+    let _ = fs::write(CGROUP_FREEZE, "0");
     File::options().write(true).open(CGROUP_PROCS).ok()
 }
 
 /// Kills everything in the agent's control group; before Linux 5.14 one by one.
 fn kill_what_is_left() {
+    if cfg!(test) {
+        // Tests may run in a guest like this, whose agent they must leave alone.
+        return;
+    }
     if fs::write(CGROUP_KILL, "1").is_ok() {
         return;
     }
@@ -200,6 +217,18 @@ mod tests {
             delays.push(left.as_secs_f64().round() as u64);
         }
         assert_eq!(delays, [0, 1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn agent_is_due_until_one_runs_whatever_became_of_a_start() {
+        let mut keeper = keeper();
+        assert!(keeper.start_at().is_some());
+        let (line, _agents_end) = UnixStream::pair().unwrap();
+        let listener = File::open("/dev/null").unwrap().into();
+        keeper = AgentKeeper::with_agent(listener, Pid::of_this_process(), line);
+        assert!(keeper.start_at().is_none());
+        assert!(keeper.note_end(Pid::of_this_process(), 1));
+        assert!(keeper.start_at().is_some_and(|at| at <= Instant::now()));
     }
 
     #[test]

@@ -11,15 +11,23 @@ use crate::log;
 use crate::process_one;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::machine::End;
-use crate::sys::process::{Reaped, reap_any};
+use crate::sys::process::{Pid, Reaped, reap_any};
 use crate::sys::signal;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 /// Tokens of the loop's wait.
 const SIGNALS: u64 = 0;
 const AGENT: u64 = 1;
+
+/// Signals taken at a time: one of each kind is pending at most.
+const MAX_SIGNALS: usize = 8;
+/// Words of the agent's heard at a time.
+const MAX_WORDS: usize = 8;
+/// Children reaped at a time: the guest's processes must not keep this loop from all else by ending.
+const MAX_REAPED: usize = 256;
 
 /// Everything that process 1 keeps while the guest lives.
 pub(super) struct Supervision {
@@ -28,6 +36,8 @@ pub(super) struct Supervision {
     pub(super) agent: AgentKeeper,
     scripts: BootScripts,
     timings: Timings,
+    /// Whether there may be children to reap.
+    children_ended: bool,
 }
 
 impl Supervision {
@@ -40,6 +50,7 @@ impl Supervision {
             agent,
             scripts: BootScripts::default(),
             timings,
+            children_ended: false,
         })
     }
 
@@ -48,13 +59,19 @@ impl Supervision {
     /// # Errors
     /// A wait that failed; calling it again goes on.
     pub(super) fn until_the_end(&mut self) -> io::Result<End> {
+        // Whoever failed in here before may have taken the signal and reaped nobody.
+        self.children_ended = true;
         loop {
             self.start_agent()?;
-            if let Some(end) = self.hear_agent().or_else(|| self.take_signals()) {
+            let heard = self.hear_agent().or_else(|| self.take_signals());
+            if let Some(end) = heard.or_else(|| self.reap()) {
                 return Ok(end);
             }
-            // It may have ended just now.
-            let due = self.agent.start_at();
+            let due = match self.children_ended {
+                true => Some(Instant::now()),
+                // The agent may have ended just now.
+                false => self.agent.start_at(),
+            };
             for ready in self.epoll.wait(due)? {
                 self.forget_closed_line(ready)?;
             }
@@ -63,7 +80,7 @@ impl Supervision {
 
     fn start_agent(&mut self) -> io::Result<()> {
         if let Some(line) = self.agent.start_if_due() {
-            self.epoll.add(line, AGENT, epoll::IN)?;
+            watch(&self.epoll, line)?;
             self.timings.mark(timings::AGENT_STARTED);
             self.timings.save();
         }
@@ -72,7 +89,7 @@ impl Supervision {
 
     /// What the agent says; an end of the guest that a host wants is returned.
     fn hear_agent(&mut self) -> Option<End> {
-        loop {
+        for _ in 0..MAX_WORDS {
             let end = match self.agent.hear()? {
                 process_one::LISTENING => {
                     self.note_listening();
@@ -86,6 +103,7 @@ impl Supervision {
             tell(end, "a host asks for it");
             return Some(end);
         }
+        None
     }
 
     /// From the first time on, the image's scripts run.
@@ -105,10 +123,10 @@ impl Supervision {
 
     /// Acts on pending signals; an end of the guest that one asks for is returned.
     fn take_signals(&mut self) -> Option<End> {
-        while let Some(signal) = signal::take(&self.signals) {
-            let (end, why) = match signal {
+        for _ in 0..MAX_SIGNALS {
+            let (end, why) = match signal::take(&self.signals)? {
                 libc::SIGCHLD => {
-                    self.reap();
+                    self.children_ended = true;
                     continue;
                 }
                 libc::SIGINT => (End::Restart, "Ctrl-Alt-Del or SIGINT"),
@@ -122,20 +140,38 @@ impl Supervision {
         None
     }
 
-    fn reap(&mut self) {
-        while let Reaped::Child(pid, exit_code) = reap_any() {
-            if !self.agent.note_end(pid, exit_code) && self.scripts.note_end(pid, exit_code) {
-                self.run_scripts();
+    /// Reaps some of those that have ended; an end of the guest that the agent has asked for is returned.
+    fn reap(&mut self) -> Option<End> {
+        for _ in 0..MAX_REAPED {
+            if !self.children_ended {
+                return None;
+            }
+            match reap_any() {
+                Reaped::Child(pid, exit_code) => {
+                    if let Some(end) = self.note_end(pid, exit_code) {
+                        return Some(end);
+                    }
+                }
+                Reaped::NoneYet | Reaped::NoChildren => self.children_ended = false,
             }
         }
+        None
     }
 
-    /// An agent that has closed its line and lives on would wake the loop for ever.
+    fn note_end(&mut self, pid: Pid, exit_code: i32) -> Option<End> {
+        // A host has been told that the guest ends: what the agent said last counts, though it died.
+        let end = self.hear_agent();
+        if !self.agent.note_end(pid, exit_code) && self.scripts.note_end(pid, exit_code) {
+            self.run_scripts();
+        }
+        end
+    }
+
+    /// An agent that has closed its line, or its side of it, and lives on would wake the loop for ever.
     fn forget_closed_line(&self, ready: epoll::Ready) -> io::Result<()> {
+        let is_closed = ready.events & (epoll::HUP | epoll::RDHUP) != 0;
         match self.agent.line() {
-            Some(line) if ready.token == AGENT && ready.events & epoll::HUP != 0 => {
-                self.epoll.remove(line)
-            }
+            Some(line) if ready.token == AGENT && is_closed => self.epoll.remove(line),
             _ => Ok(()),
         }
     }
@@ -145,12 +181,16 @@ impl Supervision {
         loop {
             match reap_any() {
                 Reaped::NoChildren => return Ok(true),
+                // Asked also while there is always one more to reap: a flood of processes is no reason
+                // to wait longer.
+                _ if Instant::now() >= deadline => return Ok(false),
                 Reaped::Child(..) => continue,
-                Reaped::NoneYet if Instant::now() >= deadline => return Ok(false),
                 Reaped::NoneYet => {}
             }
             self.epoll.wait(Some(deadline))?.for_each(drop);
-            while signal::take(&self.signals).is_some() {}
+            for _ in 0..MAX_SIGNALS {
+                let _ = signal::take(&self.signals);
+            }
             if let Some(line) = self.agent.line() {
                 // Nothing that is said now counts.
                 let _ = self.epoll.remove(line);
@@ -159,10 +199,69 @@ impl Supervision {
     }
 }
 
+/// Has the agent's words wake the loop, and the end of them.
+fn watch(epoll: &Epoll, line: &UnixStream) -> io::Result<()> {
+    epoll.add(line, AGENT, epoll::IN | epoll::RDHUP)
+}
+
 fn tell(end: End, why: &str) {
     let what = match end {
         End::PowerOff => "powering off",
         End::Restart => "restarting",
     };
     log::notice(&format_args!("{what}: {why}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::eventfd::EventFd;
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::net::Shutdown;
+    use std::os::fd::AsFd as _;
+
+    /// One that has an agent, this very process, and the agent's end of the line. No signal comes.
+    fn supervision() -> (Supervision, UnixStream) {
+        let (line, agents_end) = UnixStream::pair().unwrap();
+        let listener = File::open("/dev/null").unwrap().into();
+        let agent = AgentKeeper::with_agent(listener, Pid::of_this_process(), line);
+        let signals = EventFd::new().unwrap();
+        let signals = signals.as_fd().try_clone_to_owned().unwrap();
+        let supervision = Supervision::new(signals, agent, Timings::begin()).unwrap();
+        let line = supervision.agent.line().unwrap();
+        watch(&supervision.epoll, line).unwrap();
+        (supervision, agents_end)
+    }
+
+    #[test]
+    fn end_of_the_guest_that_an_agent_asks_for_before_it_dies_is_heard() {
+        let (mut supervision, agents_end) = supervision();
+        (&agents_end).write_all(&[process_one::REBOOT]).unwrap();
+        drop(agents_end);
+        let end = supervision.note_end(Pid::of_this_process(), -9);
+        assert_eq!(end, Some(End::Restart));
+    }
+
+    #[test]
+    fn line_that_its_agent_has_half_closed_wakes_the_loop_once() {
+        let (supervision, agents_end) = supervision();
+        let ready = || supervision.epoll.wait(Some(Instant::now())).unwrap();
+        assert_eq!(ready().count(), 0);
+        agents_end.shutdown(Shutdown::Write).unwrap();
+        let woken: Vec<_> = ready().collect();
+        assert_eq!(woken.len(), 1);
+        supervision.forget_closed_line(woken[0]).unwrap();
+        assert_eq!(ready().count(), 0);
+    }
+
+    #[test]
+    fn agent_that_never_stops_talking_does_not_keep_the_loop() {
+        let (mut supervision, agents_end) = supervision();
+        for _ in 0..=MAX_WORDS {
+            (&agents_end).write_all(b"?").unwrap();
+        }
+        assert_eq!(supervision.hear_agent(), None);
+        assert_eq!(supervision.agent.hear(), Some(b'?'));
+    }
 }

@@ -13,6 +13,14 @@ use std::os::fd::{FromRawFd as _, OwnedFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pid(pub(super) libc::pid_t);
 
+#[cfg(test)]
+impl Pid {
+    /// A number that no child has.
+    pub(crate) fn of_this_process() -> Self {
+        Self(std::process::id() as libc::pid_t)
+    }
+}
+
 /// A descriptor that is readable once the process has exited (Linux 5.3).
 ///
 /// Sound for a child of ours that is not reaped: its number cannot be somebody else's.
