@@ -35,11 +35,12 @@ const MOUNTS: [Mount; 7] = [
 const TMP: Mount = (c"/tmp", c"tmpfs", NO_DEVICES, c"mode=1777");
 
 /// Nodes that a kernel without devtmpfs leaves to us: path, mode, major and minor number.
-const NODES: [(&CStr, u32, u32, u32); 8] = [
+const NODES: [(&CStr, u32, u32, u32); 9] = [
     (c"/dev/console", 0o600, 5, 1),
     (c"/dev/full", 0o666, 1, 7),
     (c"/dev/kmsg", 0o600, 1, 11),
     (c"/dev/null", 0o666, 1, 3),
+    (c"/dev/ptmx", 0o666, 5, 2),
     (c"/dev/random", 0o666, 1, 8),
     (c"/dev/tty", 0o666, 5, 0),
     (c"/dev/urandom", 0o666, 1, 9),

@@ -47,14 +47,19 @@ impl Network {
 
 /// Names the machine by `/etc/hostname`, and brings `lo` up.
 pub(super) fn set_host_name_and_loopback() {
-    let name = file::read_text("/etc/hostname").unwrap_or_default();
-    let name = match name.trim_ascii() {
-        "" => DEFAULT_HOST_NAME,
-        name => name,
-    };
-    tell("set the host name", machine::set_host_name(name.as_bytes()));
+    let text = file::read_text("/etc/hostname").unwrap_or_default();
+    let name = host_name(&text).as_bytes();
+    tell("set the host name", machine::set_host_name(name));
     let up = Interface::named("lo").and_then(|lo| lo.bring_up());
     tell("bring lo up", up);
+}
+
+/// The name that `/etc/hostname` gives: its first line that has one and is no comment (`hostname(5)`).
+fn host_name(text: &str) -> &str {
+    let mut lines = text.lines().map(str::trim_ascii);
+    lines
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .unwrap_or(DEFAULT_HOST_NAME)
 }
 
 /// Sets `eth0` up, where there is one.
@@ -79,8 +84,19 @@ pub(super) fn set_up(command_line: &str) {
     resolvers.push_str(RESOLVERS);
     tell(
         "write /etc/resolv.conf",
-        fs::write("/etc/resolv.conf", resolvers),
+        write_resolvers(Path::new("/etc/resolv.conf"), &resolvers),
     );
+}
+
+/// A link that leads nowhere, as one to the file of a resolver that does not run here, is replaced.
+fn write_resolvers(path: &Path, resolvers: &str) -> io::Result<()> {
+    match fs::write(path, resolvers) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::remove_file(path)?;
+            fs::write(path, resolvers)
+        }
+        written => written,
+    }
 }
 
 fn apply(network: Network) -> io::Result<()> {
@@ -107,6 +123,7 @@ fn tell(what: &str, done: io::Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn command_line_gives_address_gateway_and_netmask() {
@@ -128,5 +145,29 @@ mod tests {
         );
         assert_eq!(Network::parse("dhcp"), None);
         assert_eq!(Network::parse(""), None);
+    }
+
+    #[test]
+    fn host_name_is_the_first_line_that_has_one() {
+        assert_eq!(host_name("# of the image\n\n web-1 \nsecond\n"), "web-1");
+        assert_eq!(host_name(" \n"), DEFAULT_HOST_NAME);
+        assert_eq!(host_name(""), DEFAULT_HOST_NAME);
+    }
+
+    #[test]
+    fn resolvers_replace_a_link_that_leads_nowhere_and_are_written_through_any_other() {
+        let base = std::env::temp_dir().join(format!("smolvm-resolvers-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        let (path, other) = (base.join("resolv.conf"), base.join("other"));
+        symlink(base.join("absent/resolv.conf"), &path).unwrap();
+        write_resolvers(&path, "first").unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+        fs::remove_file(&path).unwrap();
+        fs::write(&other, "").unwrap();
+        symlink(&other, &path).unwrap();
+        write_resolvers(&path, "second").unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "second");
+        fs::remove_dir_all(&base).unwrap();
     }
 }
