@@ -22,6 +22,13 @@ pub(crate) const LAST: LastCase = (
 /// Needs a guest with 768 MiB of memory: half of that is what its root file system may hold.
 pub(crate) const LARGE: Case<Guest> = ("file_of_256_mib_comes_back_the_same", file::large);
 
+/// What takes minutes in a guest that is emulated twice.
+pub(crate) const LONG: &[&str] = &[
+    "file_of_proc_without_a_size_comes_whole",
+    "a_thousand_orphans_leave_no_zombie_and_no_wrong_exit_code",
+    "port_cannot_be_taken_while_the_agent_is_away",
+];
+
 pub(crate) const ALL: &[Case<Guest>] = &[
     ("ping_is_answered_with_version_and_protocol", agent::ping),
     ("idle_agent_has_one_thread_and_promised_memory", agent::idle),
@@ -35,7 +42,7 @@ pub(crate) const ALL: &[Case<Guest>] = &[
     ),
     ("both_streams_arrive_apart_and_in_order", command::streams),
     ("output_is_seen_before_the_command_ends", command::streaming),
-    ("output_of_64_mib_arrives_whole", command::large_output),
+    ("large_output_arrives_whole", command::large_output),
     ("time_out_kills_the_whole_process_tree", command::time_out),
     (
         "silent_command_ends_within_a_second_of_its_host",
@@ -49,7 +56,7 @@ pub(crate) const ALL: &[Case<Guest>] = &[
         "daemon_of_a_session_of_its_own_outlives_its_request",
         command::daemon,
     ),
-    ("files_from_0_b_to_64_mib_come_back_the_same", file::sizes),
+    ("files_of_every_size_come_back_the_same", file::sizes),
     ("file_keeps_its_mode_and_replaces_the_old_one", file::mode),
     (
         "file_for_a_full_disk_is_refused_and_leaves_nothing",

@@ -25,6 +25,7 @@ pub(crate) const AGENT: &str = "pidof smolvm-guest-agent | tr ' ' '\\n' | grep -
 pub(crate) struct Guest {
     address: Address,
     pub(crate) program: PathBuf,
+    pub(crate) max_transfer_bytes: u64,
     pub(crate) max_idle_kib: u64,
     pub(crate) max_growth_kib: u64,
     pub(crate) max_pss_kib: u64,
@@ -42,17 +43,19 @@ impl Guest {
         Self {
             address,
             program: drive.guest_program.clone(),
+            max_transfer_bytes: drive.max_transfer_mib << 20,
             max_idle_kib: drive.max_idle_kib,
             max_growth_kib: drive.max_growth_kib,
             max_pss_kib: drive.max_pss_kib,
         }
     }
 
-    /// One that is only talked to.
+    /// One that is asked and told things, and held to no numbers.
     pub(crate) fn reached_at(address: Address) -> Self {
         Self {
             address,
             program: PathBuf::new(),
+            max_transfer_bytes: 0,
             max_idle_kib: 0,
             max_growth_kib: 0,
             max_pss_kib: 0,
@@ -135,6 +138,11 @@ impl Guest {
     /// The agent's threads.
     pub(crate) fn agent_threads(&self) -> Result<u64, String> {
         self.agent_number("status", "Threads")
+    }
+
+    /// The agent's open descriptors, those of the request that looks among them.
+    pub(crate) fn agent_descriptors(&self) -> Result<String, String> {
+        self.text(&format!("ls /proc/$({AGENT})/fd | wc -l"))
     }
 
     /// The agent's resident memory in KiB. Not by `VmRSS`: kernels count that in batches a task.

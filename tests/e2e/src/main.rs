@@ -9,8 +9,10 @@ mod checksum;
 mod client;
 mod guest;
 mod loopback;
+mod monitor;
 mod process;
 mod report;
+mod snapshot;
 mod ssh;
 mod within;
 
@@ -42,6 +44,8 @@ enum What {
     },
     /// Logs in by ssh to a guest that has a server for that.
     Ssh(ssh::Login),
+    /// Saves a VM on this machine's vhost-vsock to a file and restores it, several times; in the end it shuts down.
+    Snapshot(snapshot::Arguments),
     /// In the guest: runs the cases of a client within it, against an agent of their own.
     Within {
         /// Run only the cases whose name has this in it.
@@ -85,6 +89,12 @@ struct Drive {
     /// What process 1 and the idle agent may have of unshared memory together, in KiB.
     #[arg(long)]
     max_pss_kib: u64,
+    /// How much is transferred at most in one direction by one case, in MiB.
+    #[arg(long, default_value_t = 64)]
+    max_transfer_mib: u64,
+    /// Leave out the cases that take minutes in a guest that is emulated twice.
+    #[arg(long)]
+    short: bool,
     /// Copy 256 MiB there and back as well.
     #[arg(long)]
     large: bool,
@@ -103,6 +113,7 @@ fn main() -> ExitCode {
         } => loopback::meet_inherited(socket, port, &options),
         What::Drive(arguments) => drive(&arguments),
         What::Ssh(login) => log_in(login),
+        What::Snapshot(arguments) => snapshot::run(&arguments),
         What::Within { only } => within::run(&only),
         What::Shutdown { target, qemu } => run_last_case(&target, qemu),
     }
@@ -139,6 +150,7 @@ fn drive(drive: &Drive) -> ExitCode {
         Ok(address) => {
             let mut chosen = cases::ALL.to_vec();
             chosen.extend(drive.large.then_some(cases::LARGE));
+            chosen.retain(|(name, _)| !drive.short || !cases::LONG.contains(name));
             report::run_cases(&Guest::new(address, drive), &chosen, &drive.only)
         }
         Err(error) => refuse(&error),

@@ -47,7 +47,8 @@ pub(crate) fn oom_score(guest: &Guest) -> Checked {
 
 pub(crate) fn many(guest: &Guest) -> Checked {
     let before = guest.agent_resident_kib()?;
-    let line = "head -c 262144 /dev/zero; echo done >&2; sleep 0.2";
+    let each = guest.max_transfer_bytes / 256;
+    let line = &format!("head -c {each} /dev/zero; echo done >&2; sleep 0.2");
     let outcomes = std::thread::scope(|scope| {
         let running: Vec<_> = (0..AT_ONCE)
             .map(|_| scope.spawn(|| guest.run(line)))
@@ -60,7 +61,7 @@ pub(crate) fn many(guest: &Guest) -> Checked {
     for outcome in outcomes {
         let ran = outcome?;
         same("outcome", &ran.outcome, &Outcome::Exited(0))?;
-        same("bytes", &ran.stdout.len(), &262_144)?;
+        same("bytes", &(ran.stdout.len() as u64), &each)?;
         same("standard error", &ran.stderr, &b"done\n".to_vec())?;
     }
     guest.wait_until(

@@ -72,7 +72,7 @@ pub(crate) fn streaming(guest: &Guest) -> Checked {
 }
 
 pub(crate) fn large_output(guest: &Guest) -> Checked {
-    let length = 64 * 1024 * 1024;
+    let length = guest.max_transfer_bytes;
     let mut stdout = Checksum::default();
     let began = Instant::now();
     let outcome = guest
@@ -84,7 +84,8 @@ pub(crate) fn large_output(guest: &Guest) -> Checked {
         )
         .map_err(|error| error.to_string())?;
     println!(
-        "measured: 64 MiB of output in {:.2} s",
+        "measured: {} MiB of output in {:.2} s",
+        length >> 20,
         began.elapsed().as_secs_f64()
     );
     same("outcome", &outcome, &Outcome::Exited(0))?;

@@ -6,8 +6,8 @@ use smolvm_host::channel::{ChannelError, Fetched};
 use smolvm_protocol::request::Destination;
 use std::time::Instant;
 
-/// Around each boundary of a frame and of a write, and one that fills every buffer on the way.
-const SIZES: [u64; 11] = [
+/// Around each boundary of a frame and of a write; the largest transfer, which fills every buffer on the way, follows.
+const SIZES: [u64; 10] = [
     0,
     1,
     4096,
@@ -18,7 +18,6 @@ const SIZES: [u64; 11] = [
     65_536,
     65_537,
     1 << 20,
-    64 << 20,
 ];
 
 fn put(
@@ -55,7 +54,7 @@ fn get(guest: &Guest, path: &str) -> Result<(Fetched, Checksum), String> {
 }
 
 pub(crate) fn sizes(guest: &Guest) -> Checked {
-    for size in SIZES {
+    for size in SIZES.into_iter().chain([guest.max_transfer_bytes]) {
         there_and_back(guest, size)?;
     }
     Ok(())
@@ -73,7 +72,7 @@ fn there_and_back(guest: &Guest, size: u64) -> Checked {
     let there = began.elapsed().as_secs_f64();
     let (fetched, content) = get(guest, "/tmp/sized")?;
     let back = began.elapsed().as_secs_f64() - there;
-    if size >= 64 << 20 {
+    if size >= guest.max_transfer_bytes {
         let mib = size >> 20;
         println!("measured: {mib} MiB there in {there:.2} s, back in {back:.2} s");
     }

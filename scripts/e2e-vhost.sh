@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# End to end over the kernel's vhost-vsock on machines without /dev/vhost-vsock; see usage below.
+
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib/environment.sh"
+. "$PROJECT/scripts/lib/static-build.sh"
+. "$PROJECT/scripts/lib/guest-image.sh"
+
+usage() {
+    cat <<'USAGE'
+Usage: scripts/e2e-vhost.sh
+
+Boots our x86_64 image in an emulated VM (the outer one), puts QEMU, the kernel's vhost_vsock and our static host side into
+it, and has them boot the same image in there (the inner one, vhost-vsock-pci). The cases of tests/e2e then reach the inner
+agent by CID, and save and restore its VM. Takes about four minutes on two cores.
+USAGE
+}
+
+KERNEL=6.12
+# The unpacked programs and the inner VM's saved memory, twice, lie in the outer one's.
+OUTER_MIB=2048
+LIMIT_SECONDS=700
+
+main() {
+    case ${1-} in
+    '') ;;
+    -h | --help) usage; return ;;
+    -*) die 2 "unknown option '$1'; see --help" ;;
+    esac
+    [ "$(uname -m)" = x86_64 ] || die 2 "this row runs on an x86_64 machine, whose QEMU the outer VM takes along"
+    "$PROJECT/scripts/vm-tools.sh" --arch x86_64 >/dev/null
+    have xz zstd || install_packages xz-utils zstd
+    build_smolctl
+    build_image x86_64 "$KERNEL"
+    prepare_static_build x86_64
+    FOLDER=$(mktemp -d)
+    VM=outer-$$
+    trap end EXIT
+    trap 'exit 130' INT TERM
+    gather
+    STARTED=yes
+    "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory "$OUTER_MIB" --cpus 2 --vsock vhost-user >&2
+    "$SMOLCTL" put "$VM" "$FOLDER/nested.tar" /nested.tar
+    "$SMOLCTL" run "$VM" --shell raw -c 'tar -xf /nested.tar -C / && rm /nested.tar'
+    say "the inner VM boots"
+    local status=0 idle growth pss
+    read -r idle growth pss < <("$PROJECT/scripts/check-promises" --limits x86_64 "$STD_KIND" idle_kib growth_kib pss_kib)
+    "$SMOLCTL" run "$VM" --shell raw --timeout "$LIMIT_SECONDS" \
+        -c "exec sh /nested/inner.sh --max-idle-kib $idle --max-growth-kib $growth --max-pss-kib $pss" || status=$?
+    if [ "$status" != 0 ]; then
+        say "the inner guest's console:"
+        "$SMOLCTL" run "$VM" --shell raw -c 'tail -n 20 /nested/state/vms/*/console.log /nested/state/vms/*/qemu.log' >&2 || true
+    fi
+    "$SMOLCTL" vm stop "$VM" >&2 || status=1
+    STARTED=
+    return "$status"
+}
+
+# gather: everything that the outer VM needs, as /nested of it, in one archive.
+gather() {
+    local nested=$FOLDER/nested qemu library module modules
+    mkdir -p "$nested/bin" "$nested/qemu" "$FOLDER/lib64"
+    qemu=$(readlink -f "$(command -v qemu-system-x86_64)")
+    cp "$qemu" "$nested/qemu/qemu-system-x86_64"
+    mkdir -p "$FOLDER/lib/x86_64-linux-gnu"
+    ldd "$qemu" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | while read -r library; do
+        cp -L "$library" "$FOLDER/lib/x86_64-linux-gnu/"
+    done
+    cp -L /lib64/ld-linux-x86-64.so.2 "$FOLDER/lib64/"
+    # Where QEMU is built with modules, emulation is one.
+    library=$(find /usr/lib -name accel-tcg-x86_64.so -print -quit)
+    [ -z "$library" ] || cp "$library" "$nested/qemu/"
+    for library in bios-256k.bin linuxboot_dma.bin pvh.bin kvmvapic.bin; do
+        cp -L "$(find /usr/share/qemu /usr/share/seabios -name "$library" -print -quit)" "$nested/qemu/"
+    done
+    modules=$("$PROJECT/scripts/fetch-kernel.sh" x86_64 "$KERNEL" | value_of modules)
+    for module in vhost_iotlb vhost vhost_vsock; do
+        find "$modules" -name "$module.ko*" | while read -r library; do unpack_module "$library" "$nested/$module.ko"; done
+    done
+    unpack_kernel "$IMAGE/vmlinuz" "$nested/vmlinux"
+    cp -r "$IMAGE" "$nested/image"
+    build_static smolvm-host x86_64
+    cp "$(dirname "$BINARY")/smolctl" "$nested/bin/"
+    build_static smolvm-e2e x86_64
+    cp "$BINARY" "$nested/bin/"
+    cp "$PROJECT/scripts/lib/vhost-inner.sh" "$nested/inner.sh"
+    cp "$PROJECT/scripts/lib/vhost-qemu.sh" "$nested/bin/qemu-system-x86_64"
+    chmod +x "$nested/bin/qemu-system-x86_64"
+    tar -C "$FOLDER" --owner=0 --group=0 -cf "$FOLDER/nested.tar" nested lib lib64
+}
+
+unpack_module() {
+    case $1 in
+    *.xz) xz -dc "$1" >"$2" ;;
+    *) cp "$1" "$2" ;;
+    esac
+}
+
+# unpack_kernel BZIMAGE FILE: the ELF kernel that a bzImage carries (the kernel's boot.rst: payload_offset, payload_length), packed
+# with zstd as Debian's is; behind it stands its unpacked length.
+unpack_kernel() {
+    python3 - "$1" "$2.zst" <<'PYTHON'
+import struct, sys
+image = open(sys.argv[1], "rb").read()
+begin = ((image[0x1F1] or 4) + 1) * 512
+offset, length = struct.unpack_from("<II", image, 0x248)
+open(sys.argv[2], "wb").write(image[begin + offset : begin + offset + length - 4])
+PYTHON
+    zstd -dq --rm "$2.zst" -o "$2" || die 1 "$1 is not packed with zstd, as Debian's kernel $KERNEL was"
+}
+
+end() {
+    [ -z "${STARTED-}" ] || "$SMOLCTL" vm stop "$VM" >&2 || true
+    rm -rf "$FOLDER"
+}
+
+main "$@"
