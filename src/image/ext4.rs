@@ -108,14 +108,15 @@ impl Ext4Tools {
         let mut debugfs = Command::new(&self.debugfs);
         debugfs.args(["-w", "-f"]).arg(&commands).arg(target);
         let output = run(set_environment(&mut debugfs), "debugfs")?;
-        // It goes on after an error, and exits with 0.
+        // It goes on after an error, and exits with 0; a signal ends it without a word.
         let told = String::from_utf8_lossy(&output.stderr);
         let errors: Vec<&str> = told
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with("debugfs 1."))
             .collect();
         match errors.first() {
-            None => Ok(()),
+            None if output.status.success() => Ok(()),
+            None => Err(failed("debugfs", &output.status.to_string())),
             Some(line) if line.contains("allocate") => Err(too_small(size_mib)),
             Some(line) => Err(failed("debugfs", line)),
         }
@@ -391,5 +392,38 @@ fn failed(program: &'static str, reason: &str) -> ImageError {
     ImageError::Tool {
         program,
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::root::Root;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn debugfs_that_a_signal_ends_without_a_word_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str, script: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let tools = Ext4Tools {
+            mke2fs: program("mke2fs", "exit 0"),
+            debugfs: program("debugfs", "kill -KILL $$"),
+            version: "1.47.0".to_owned(),
+        };
+        let scratch = folder.path().join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        let written = tools.write(&Root::new(), 64, &folder.path().join("disk"), &scratch);
+        assert!(
+            matches!(
+                &written,
+                Err(ImageError::Tool { program: "debugfs", reason }) if reason.contains("signal")
+            ),
+            "{written:?}"
+        );
     }
 }
