@@ -314,3 +314,49 @@ fn size_of_a_disk_is_refused_for_an_output_that_is_none() {
     assert!(told.contains("let it end in .ext4"), "{told}");
     assert!(folder.names("o").is_empty());
 }
+
+#[test]
+fn tree_with_lost_and_found_long_links_and_a_line_break_in_its_output_becomes_a_disk() {
+    let folder = folder_with_inputs();
+    folder.write("tree/bin/busybox", &elf(62, 1, b"busybox"));
+    fs::create_dir(folder.path("tree/lost+found")).unwrap();
+    fs::set_permissions(
+        folder.path("tree/lost+found"),
+        fs::Permissions::from_mode(0o750),
+    )
+    .unwrap();
+    let target = "t".repeat(2000);
+    std::os::unix::fs::symlink(&target, folder.path("tree/long")).unwrap();
+    let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
+    let (code, told) = outcome(inject.args(["-o", "a\nb/out.ext4"]));
+    assert_eq!(code, 0, "{told}");
+    let disk = folder.path("a\nb/out.ext4");
+    let (is_clean, told) = asked("e2fsck", &["-fn"], &disk);
+    assert!(is_clean, "{told}");
+    let told = asked("debugfs", &["-R", "stat /lost+found"], &disk).1;
+    assert!(told.contains("Mode:  0750"), "{told}");
+    let told = asked("debugfs", &["-R", "stat /long"], &disk).1;
+    assert!(told.contains("Size: 2000"), "{told}");
+}
+
+#[test]
+fn names_that_debugfs_cannot_be_told_are_refused_and_never_taken_for_commands() {
+    for (name, target, word) in [
+        (
+            "quotes",
+            "\"".repeat(4000),
+            "longer than debugfs can be told",
+        ),
+        ("line\nbreak", "t".to_owned(), "line break"),
+        ("lost+found", "t".to_owned(), "nothing else can stand there"),
+    ] {
+        let folder = folder_with_inputs();
+        folder.write("tree/bin/busybox", &elf(62, 1, b"busybox"));
+        std::os::unix::fs::symlink(&target, folder.path("tree").join(name)).unwrap();
+        let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
+        let (code, told) = outcome(inject.args(["-o", "o/out.ext4"]));
+        assert_eq!(code, 1, "{told}");
+        assert!(told.contains(word), "{told}");
+        assert!(folder.names("o").is_empty());
+    }
+}

@@ -8,7 +8,7 @@
 use super::ImageError;
 use super::content::FileContent;
 use super::listing;
-use super::root::{Content, Root, RootEntry};
+use super::root::{Content, DeviceNumber, Root, RootEntry};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -31,8 +31,12 @@ const BYTES_AN_INODE: u64 = 16 * 1024;
 const DISK_A_JOURNAL: u32 = 32;
 const SMALLEST_JOURNAL_MIB: u32 = 4;
 const LARGEST_JOURNAL_MIB: u32 = 64;
-/// The longest name that takes part in a command; debugfs reads lines of at most 8 KiB.
-const MAX_PATH_BYTES: usize = 4000;
+/// The longest line of its language that debugfs reads; what is behind it would be another command.
+const MAX_LINE_BYTES: usize = 8000;
+/// The directory that mke2fs makes, and e2fsck leaves what it finds in.
+const LOST_AND_FOUND: &str = "/lost+found";
+/// The greatest minor number that debugfs takes for a device.
+const MAX_MINOR: u32 = 65_535;
 /// Hard links that fit into a block of a directory, whatever their names: debugfs does not make room for
 /// them by itself.
 const LINKS_A_BLOCK: usize = 12;
@@ -106,7 +110,9 @@ impl Ext4Tools {
         fs::write(&configuration, CONFIGURATION).map_err(write_error)?;
         self.make(root, size_mib, target, &uuid, &configuration)?;
         let mut debugfs = Command::new(&self.debugfs);
+        // From within the scratch folder: its path is no part of any command.
         debugfs.args(["-w", "-f"]).arg(&commands).arg(target);
+        debugfs.current_dir(scratch);
         let output = run(set_environment(&mut debugfs), "debugfs")?;
         // It goes on after an error, and exits with 0; a signal ends it without a word.
         let told = String::from_utf8_lossy(&output.stderr);
@@ -230,7 +236,7 @@ impl<'scratch> Script<'scratch> {
         }
         for (path, entry) in root {
             check_path(path)?;
-            if path != "/" {
+            if path != "/" && !is_lost_and_found(path, entry)? {
                 script.add(path, entry)?;
             }
             if !matches!(entry.content, Content::HardLink(_)) {
@@ -243,10 +249,19 @@ impl<'scratch> Script<'scratch> {
         if !root.contains_key("/") {
             script.set_fields("/", &RootEntry::of_root(0o755, Content::Directory))?;
         }
-        script.set_fields(
-            "/lost+found",
-            &RootEntry::of_root(0o700, Content::Directory),
-        )?;
+        if !root.contains_key(LOST_AND_FOUND) {
+            let folder = RootEntry::of_root(0o700, Content::Directory);
+            script.set_fields(LOST_AND_FOUND, &folder)?;
+        }
+        if let Some(line) = script.text.lines().find(|line| line.len() > MAX_LINE_BYTES) {
+            return Err(ImageError::Layout {
+                line: 0,
+                reason: format!(
+                    "a name in it is longer than debugfs can be told ({}…)",
+                    line.chars().take(80).collect::<String>()
+                ),
+            });
+        }
         Ok(script)
     }
 
@@ -263,10 +278,12 @@ impl<'scratch> Script<'scratch> {
             Content::Directory => self.line(&["mkdir", &name]),
             Content::Pipe => self.line(&["mknod", &name, "p"]),
             Content::CharacterDevice(number) => {
+                check_device(path, *number)?;
                 let (major, minor) = (number.major.to_string(), number.minor.to_string());
                 self.line(&["mknod", &name, "c", &major, &minor]);
             }
             Content::BlockDevice(number) => {
+                check_device(path, *number)?;
                 let (major, minor) = (number.major.to_string(), number.minor.to_string());
                 self.line(&["mknod", &name, "b", &major, &minor]);
             }
@@ -337,9 +354,10 @@ impl<'scratch> Script<'scratch> {
         let _ = writeln!(self.text, "{}", words.join(" "));
     }
 
-    /// A file of this machine with those bytes. One that is there already is only linked to.
+    /// The name in the scratch folder of a file with those bytes. One that is there already is only linked to.
     fn file_with(&mut self, content: &FileContent<'_>) -> io::Result<String> {
-        let path = self.scratch.join(self.files.to_string());
+        let name = self.files.to_string();
+        let path = self.scratch.join(&name);
         self.files += 1;
         match content {
             FileContent::Path { path: there, .. } => symlink(std::path::absolute(there)?, &path)?,
@@ -347,9 +365,7 @@ impl<'scratch> Script<'scratch> {
                 io::copy(&mut content.reader()?, &mut File::create_new(&path)?)?;
             }
         }
-        path.into_os_string()
-            .into_string()
-            .map_err(|_| io::Error::other("the folder above it has a name that is no UTF-8"))
+        Ok(name)
     }
 }
 
@@ -358,17 +374,47 @@ fn quoted(word: &str) -> String {
     format!("\"{}\"", word.replace('"', "\"\""))
 }
 
+/// Whether it is the directory that is there already.
+///
+/// # Errors
+/// [`ImageError::Layout`] where something else stands at its path.
+fn is_lost_and_found(path: &str, entry: &RootEntry<'_>) -> Result<bool, ImageError> {
+    match entry.content {
+        _ if path != LOST_AND_FOUND => Ok(false),
+        Content::Directory => Ok(true),
+        _ => Err(ImageError::Layout {
+            line: 0,
+            reason: format!(
+                "{LOST_AND_FOUND} is a directory on every ext4 disk, and nothing else can stand there"
+            ),
+        }),
+    }
+}
+
 fn check_path(path: &str) -> Result<(), ImageError> {
-    let reason = if path.contains(['\n', '\r', '\0']) {
-        "has a line break in its name, which debugfs cannot be told"
-    } else if path.len() > MAX_PATH_BYTES {
-        "is longer than debugfs can be told"
-    } else {
+    if !path.contains(['\n', '\r', '\0']) {
         return Ok(());
-    };
+    }
     Err(ImageError::Layout {
         line: 0,
-        reason: format!("{} {reason}", path.escape_debug()),
+        reason: format!(
+            "{} has a line break in its name, which debugfs cannot be told",
+            path.escape_debug()
+        ),
+    })
+}
+
+fn check_device(path: &str, number: DeviceNumber) -> Result<(), ImageError> {
+    if number.minor <= MAX_MINOR {
+        return Ok(());
+    }
+    Err(ImageError::Layout {
+        line: 0,
+        reason: format!(
+            "{} is a device with the minor number {}, and debugfs takes {MAX_MINOR} at most",
+            path.escape_debug(),
+            number.minor
+        ),
     })
 }
 

@@ -21,19 +21,19 @@ const CHUNK_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// [`VmError::State`] where it cannot be read or written, [`VmError::Cancelled`].
 pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), VmError> {
-    let state_error = |source: io::Error| VmError::State {
-        path: to.to_owned(),
+    let state_error = |path: &Path, source: io::Error| VmError::State {
+        path: path.to_owned(),
         source,
     };
-    let source = File::open(from).map_err(state_error)?;
-    let target = File::create(to).map_err(state_error)?;
+    let source = File::open(from).map_err(|error| state_error(from, error))?;
+    let target = File::create(to).map_err(|error| state_error(to, error))?;
     if ioctl_ficlone(&target, &source).is_ok() {
         return Ok(());
     }
     match copy_data(&source, &target, cancel) {
         Ok(true) => Ok(()),
         Ok(false) => Err(VmError::Cancelled),
-        Err(error) => Err(state_error(error)),
+        Err(error) => Err(state_error(to, error)),
     }
 }
 
