@@ -401,3 +401,39 @@ fn relative_folder_of_our_own_is_a_wrong_call() {
         .status();
     assert!(status.unwrap().success());
 }
+
+#[test]
+fn completions_and_manual_pages_name_every_verb() {
+    let told = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr_of(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    told(&["manual", "--output", pages.to_str().unwrap()]);
+    let help = told(&["--help"]);
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert!(verbs.contains(&"manual"), "{verbs:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = told(&["completions", shell]);
+        for verb in &verbs {
+            assert!(script.contains(verb), "{shell}: {verb}");
+        }
+    }
+    for verb in &verbs {
+        assert!(pages.join(format!("smolctl-{verb}.1")).is_file(), "{verb}");
+    }
+    assert!(pages.join("smolctl.1").is_file());
+    assert!(pages.join("smolctl-vm-start.1").is_file());
+}

@@ -44,6 +44,23 @@ pub(crate) enum Verb {
     Vm(VmArguments),
     /// Show this program's version
     Version(VersionArguments),
+    /// Print a script that completes this program's arguments in a shell
+    Completions(CompletionsArguments),
+    /// Write this program's manual pages
+    Manual(ManualArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManualArguments {
+    /// The folder for them, a page a verb
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

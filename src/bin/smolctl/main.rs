@@ -5,6 +5,7 @@
 //! to standard error. What a program would want, too, is the library's.
 
 mod arguments;
+mod documentation;
 mod failure;
 mod get;
 mod image;
@@ -59,6 +60,8 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Image(arguments) => image::image(arguments, cancel),
         Verb::Vm(arguments) => vm::vm(arguments, cancel),
         Verb::Version(arguments) => version::version(&arguments),
+        Verb::Completions(arguments) => documentation::completions(&arguments),
+        Verb::Manual(arguments) => documentation::manual(&arguments),
     }
 }
 
