@@ -3,6 +3,7 @@
 # than this machine's. Nothing is installed: packages are fetched, verified and unpacked in the cache.
 #
 #   fetch_deb SUITE ARCH PACKAGE [VERSION] [SHA256]   prints the path of the .deb in $CACHE/debs
+#   fetch_deb_closure SUITE ARCH PACKAGE FOLDER       leaves the .debs of it and of all that it depends on in FOLDER
 #   deb_dependency SUITE ARCH PACKAGE PATTERN         prints the first dependency that matches an extended regular expression
 #   unpack_deb DEB FOLDER [TAR-OPTION…]               unpacks it there, or the members that are named; delete_deb DEB removes it
 #   program_from_deb SUITE ARCH PACKAGE MEMBER TARGET  leaves that one program of the package at TARGET, unless it is there
@@ -160,6 +161,21 @@ check_deb() {
         rm -f "$deb"
         die 1 "$(basename "$deb") does not have the pinned sha256 $sha256"
     }
+}
+
+fetch_deb_closure() {
+    have apt-get dpkg-deb flock || die 2 "apt-get, dpkg-deb and flock are needed to fetch Debian's package '$3'; use Debian or Ubuntu"
+    lock_debian fetch_deb_closure_locked "$@"
+}
+
+# The status file of that configuration is empty, so nothing counts as installed.
+fetch_deb_closure_locked() {
+    local config
+    config=$(debian_apt "$1" "$2") || exit
+    mkdir -p "$4/partial"
+    apt-get -c "$config" -o "Dir::Cache::archives=$4" -o APT::Install-Recommends=false --download-only --yes -qq \
+        install "$3" >&2 || die 1 "could not fetch $3 of Debian $1 ($2) and what it depends on; see apt's messages above"
+    rm -rf "$4/partial" "$4/lock"
 }
 
 deb_dependency() {

@@ -42,7 +42,8 @@ python_with_pip() {
     local python
     for python in python3 /usr/bin/python3; do
         if "$python" -m pip --version >/dev/null 2>&1; then
-            echo "$python"
+            # The interpreter itself: a chooser before it (pyenv) would go over its own folders after each install.
+            "$python" -c 'import sys; print(sys.executable)'
             return
         fi
     done

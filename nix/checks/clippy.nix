@@ -1,0 +1,12 @@
+# No lint of the workspace's table.
+{ rust, sources }:
+let
+  settings = import ./workspace/settings.nix { inherit rust sources; };
+in
+rust.craneLib.cargoClippy (
+  settings
+    // {
+    cargoArtifacts = rust.craneLib.buildDepsOnly settings;
+    cargoClippyExtraArgs = "--workspace --all-targets -- --deny warnings";
+  }
+)
