@@ -4,7 +4,7 @@
 //! polls for it. Once cancelled, it stays so.
 
 use rustix::event::{PollFd, PollFlags, poll};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -48,6 +48,29 @@ impl Cancel {
     pub fn trigger(&self) -> io::Result<UnixStream> {
         self.pair.1.try_clone()
     }
+
+    /// A reader of the same bytes that gives an error once this is cancelled, for long ones.
+    pub(crate) fn reader<R: Read>(&self, source: R) -> impl Read {
+        CancellableReader {
+            source,
+            cancel: self,
+        }
+    }
+}
+
+struct CancellableReader<'cancel, R> {
+    source: R,
+    cancel: &'cancel Cancel,
+}
+
+impl<R: Read> Read for CancellableReader<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Not `Interrupted`, which those who copy would take for a reason to go on.
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
+        }
+        self.source.read(buffer)
+    }
 }
 
 impl AsFd for Cancel {
@@ -67,5 +90,19 @@ mod tests {
         assert!(!cancel.is_cancelled());
         cancel.clone().cancel();
         assert!(cancel.is_cancelled() && cancel.is_cancelled());
+    }
+
+    #[test]
+    fn reader_gives_all_bytes_until_it_is_cancelled() {
+        let cancel = Cancel::new().unwrap();
+        let mut read = String::new();
+        cancel
+            .reader(&b"abc"[..])
+            .read_to_string(&mut read)
+            .unwrap();
+        assert_eq!(read, "abc");
+        let mut reader = cancel.reader(std::io::repeat(7));
+        cancel.cancel();
+        assert!(io::copy(&mut reader, &mut io::sink()).is_err());
     }
 }

@@ -32,6 +32,7 @@ pub mod variant;
 pub mod verify;
 
 mod error;
+mod ext4_script;
 mod folder_output;
 mod init_script;
 mod program;
@@ -39,6 +40,7 @@ mod regular;
 mod staging;
 mod tar_members;
 mod tar_output;
+mod tool;
 mod tree_archive;
 mod tree_folder;
 mod tree_path;

@@ -101,6 +101,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     let root = assemble(&layout, &programs)?;
     let mut parts = Parts {
         staged: StagedFolder::begin(folder)?,
+        cancel,
         files: BTreeMap::new(),
     };
     parts.add(KERNEL_NAME, &kernel)?;
@@ -157,12 +158,13 @@ fn disk_mib(inputs: &Inputs, layout: &Layout) -> Result<Option<u32>, ImageError>
 }
 
 /// The files of an image while it is written.
-struct Parts {
+struct Parts<'run> {
     staged: StagedFolder,
+    cancel: &'run Cancel,
     files: BTreeMap<String, FileSum>,
 }
 
-impl Parts {
+impl Parts<'_> {
     fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), ImageError> {
         self.staged.write(name, bytes)?;
         self.files.insert(name.to_owned(), FileSum::of(bytes));
@@ -177,9 +179,12 @@ impl Parts {
         root: &Root<'_>,
         manifest: &mut Manifest,
     ) -> Result<(), ImageError> {
-        let listing = listing::of_root(root).map_err(|source| ImageError::Write {
-            path: inventory.into(),
-            source,
+        let listing = listing::of_root(root, self.cancel).map_err(|source| {
+            ImageError::Write {
+                path: inventory.into(),
+                source,
+            }
+            .unless(self.cancel)
         })?;
         let names = (name.to_owned(), inventory.to_owned());
         manifest.inventories.extend([names]);
@@ -206,10 +211,12 @@ impl Parts {
         size_mib: u32,
         manifest: &mut Manifest,
     ) -> Result<(), ImageError> {
-        let tools = Ext4Tools::find()?;
-        let sum = self.staged.write_by(ROOT_DISK_NAME, |target, scratch| {
-            tools.write(root, size_mib, target, scratch)
-        })?;
+        let tools = Ext4Tools::find(self.cancel)?;
+        let sum = self
+            .staged
+            .write_by(ROOT_DISK_NAME, self.cancel, |target, scratch| {
+                tools.write(root, size_mib, target, scratch, self.cancel)
+            })?;
         self.files.insert(ROOT_DISK_NAME.to_owned(), sum);
         self.add_inventory(ROOT_DISK_NAME, ROOT_DISK_INVENTORY_NAME, root, manifest)?;
         manifest.root_disk = Some(ROOT_DISK_NAME.to_owned());

@@ -153,7 +153,7 @@ fn listing_of(path: &Path, cancel: &Cancel) -> Result<Listing, ImageError> {
         return listing::of_initramfs(archive).map_err(read_error(path));
     }
     let tree = Tree::read(path, cancel)?;
-    listing::of_root(&tree.root).map_err(read_error(path))
+    listing::of_root(&tree.root, cancel).map_err(|error| read_error(path)(error).unless(cancel))
 }
 
 /// A file's bytes, unpacked, where they are a cpio archive.

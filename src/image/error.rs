@@ -1,5 +1,6 @@
 //! Why an image cannot be made or used: one sentence each, with what to do.
 
+use crate::cancel::Cancel;
 use crate::printable::printable;
 use std::ffi::OsString;
 use std::fmt;
@@ -102,6 +103,16 @@ pub enum ImageError {
     },
     /// The caller gave up.
     Cancelled,
+}
+
+impl ImageError {
+    /// The error, unless the caller gave up meanwhile: then it comes from that.
+    pub(super) fn unless(self, cancel: &Cancel) -> Self {
+        match cancel.is_cancelled() {
+            true => Self::Cancelled,
+            false => self,
+        }
+    }
 }
 
 impl fmt::Display for ImageError {

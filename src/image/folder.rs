@@ -6,6 +6,7 @@
 use super::ImageError;
 use super::manifest::{FileSum, MANIFEST_NAME, Manifest};
 use super::staging::{Staging, sweep};
+use crate::cancel::Cancel;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File, Permissions};
@@ -57,10 +58,11 @@ impl StagedFolder {
     /// whatever it needs meanwhile.
     ///
     /// # Errors
-    /// What `write` gives, and [`ImageError::Write`].
+    /// What `write` gives, [`ImageError::Write`] and [`ImageError::Cancelled`].
     pub fn write_by(
         &self,
         name: &str,
+        cancel: &Cancel,
         write: impl FnOnce(&Path, &Path) -> Result<(), ImageError>,
     ) -> Result<FileSum, ImageError> {
         let parent = self.target.parent().unwrap_or(Path::new("/"));
@@ -71,9 +73,9 @@ impl StagedFolder {
             let file = File::open(&path)?;
             file.set_permissions(Permissions::from_mode(0o644))?;
             file.sync_all()?;
-            FileSum::of_reader(file)
+            FileSum::of_reader(cancel.reader(file))
         };
-        finish().map_err(write_error(&self.target.join(name)))
+        finish().map_err(|error| write_error(&self.target.join(name))(error).unless(cancel))
     }
 
     /// Puts the folder in place of its target; an older image there is removed.

@@ -5,6 +5,7 @@
 
 use super::manifest::FileSum;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
+use crate::cancel::Cancel;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -21,10 +22,10 @@ pub type Listing = BTreeMap<String, String>;
 /// The listing of a root.
 ///
 /// # Errors
-/// Where a file can no longer be read.
-pub fn of_root(root: &Root<'_>) -> io::Result<Listing> {
+/// Where a file can no longer be read, and where it was cancelled.
+pub fn of_root(root: &Root<'_>, cancel: &Cancel) -> io::Result<Listing> {
     let lines = root.iter().map(|(path, entry)| {
-        let line = of_entry(entry).map_err(|error| {
+        let line = of_entry(entry, cancel).map_err(|error| {
             io::Error::new(
                 error.kind(),
                 format!("{path} in it cannot be read ({error})"),
@@ -38,8 +39,8 @@ pub fn of_root(root: &Root<'_>) -> io::Result<Listing> {
 /// What is said of an entry.
 ///
 /// # Errors
-/// Where a file can no longer be read.
-pub fn of_entry(entry: &RootEntry<'_>) -> io::Result<String> {
+/// Where a file can no longer be read, and where it was cancelled.
+fn of_entry(entry: &RootEntry<'_>, cancel: &Cancel) -> io::Result<String> {
     let (kind, more) = match &entry.content {
         Content::Directory => ("directory", String::new()),
         Content::CharacterDevice(number) => ("character-device", device(*number)),
@@ -47,7 +48,10 @@ pub fn of_entry(entry: &RootEntry<'_>) -> io::Result<String> {
         Content::Pipe => ("pipe", String::new()),
         Content::Link(target) => ("link", format!(" target={}", word(target))),
         Content::HardLink(original) => ("hard-link", format!(" target={}", word(original))),
-        Content::File(content) => ("file", sum(&FileSum::of_reader(content.reader()?)?)),
+        Content::File(content) => (
+            "file",
+            sum(&FileSum::of_reader(cancel.reader(content.reader()?))?),
+        ),
     };
     let mut line = words(kind, entry.mode, entry.uid, entry.gid) + &more;
     for (name, value) in &entry.attributes {
@@ -190,7 +194,7 @@ mod tests {
                 entry(0o600, Content::CharacterDevice(number)),
             ),
         ]);
-        let listing = of_root(&root).unwrap();
+        let listing = of_root(&root, &Cancel::new().unwrap()).unwrap();
         assert_eq!(
             listing["/d/f"],
             "kind=file mode=0600 owner=0:0 size=3 \

@@ -153,7 +153,7 @@ impl Output {
     ) -> Result<(), ImageError> {
         let scratch = Staging::new_in(parent).map_err(write_error(parent))?;
         let size_mib = self.disk_mib.unwrap_or_else(|| ext4::roomy_mib(root));
-        Ext4Tools::find()?.write(root, size_mib, staged, scratch.path())?;
+        Ext4Tools::find(cancel)?.write(root, size_mib, staged, scratch.path(), cancel)?;
         let finish = || {
             let file = File::open(staged)?;
             file.set_permissions(Permissions::from_mode(0o644))?;
