@@ -234,6 +234,33 @@ fn kernel_without_vsock_is_refused() {
 }
 
 #[test]
+fn folder_that_holds_no_modules_is_refused_as_such() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    folder.write("etc/kernel/postinst.d/x", b"#!/bin/sh\n");
+    let mut build = folder.image_build(&folder.path("o/out"));
+    let arguments: Vec<_> = build
+        .get_args()
+        .map(|argument| argument.to_owned())
+        .collect();
+    let modules = folder.path("modules");
+    let arguments = arguments.iter().map(|argument| match *argument == modules {
+        true => folder.path("etc").into_os_string(),
+        false => argument.clone(),
+    });
+    build = folder.smolctl(&arguments.collect::<Vec<_>>());
+    let (code, sentence) = outcome(&mut build);
+    assert_eq!(code, 1);
+    assert!(
+        sentence.contains(
+            "etc has neither modules in it nor a list of built-in ones; name the lib/modules/"
+        ),
+        "{sentence}"
+    );
+    assert!(folder.names("o").is_empty());
+}
+
+#[test]
 fn wrong_calls_end_with_2() {
     let folder = Folder::new();
     let (code, sentence) = outcome(&mut folder.smolctl(&["image", "build", "--arch", "arm"]));

@@ -64,7 +64,7 @@ fn image_that_was_changed_is_refused_with_what_differs() {
         (
             "one/initramfs.cpio.gz",
             None,
-            "initramfs.cpio.gz: No such file",
+            "one is no usable image: it lacks initramfs.cpio.gz, which its manifest lists; build it again",
         ),
         (
             "one/notes",
@@ -167,6 +167,25 @@ fn trees_and_archives_of_them_are_compared_by_their_entries() {
     assert_eq!(json[0]["path"], "/init");
     assert_eq!(json[0]["change"], "words");
     assert!(json[0]["words"]["size"].is_array());
+}
+
+#[test]
+fn disks_are_not_looked_into_and_that_is_said() {
+    let folder = Folder::new();
+    let tree = write_tree(&folder, "tree", false);
+    for output in ["x.tar", "x.ext4"] {
+        assert_eq!(outcome(&mut image_inject(&folder, &tree, output)).0, 0);
+    }
+    let wanted = "x.ext4 is a disk (ext4 or an older kind), which is not looked into; name the folder or archive";
+    for (first, second) in [("x.tar", "x.ext4"), ("x.ext4", "x.ext4")] {
+        let (code, said, sentence) = diff(&folder, first, second);
+        assert_eq!((code, said.as_str()), (2, ""), "{sentence}");
+        assert!(sentence.contains(wanted), "{sentence}");
+    }
+    let disk = folder.path("x.ext4");
+    let (code, _, sentence) = outcome(&mut image_inject(&folder, &disk, "y.tar"));
+    assert_eq!(code, 1);
+    assert!(sentence.contains(wanted), "{sentence}");
 }
 
 #[test]

@@ -203,16 +203,46 @@ fn missing_packages_and_sizes_without_a_disk_are_told() {
     let folder = folder_with_inputs();
     let mut without = folder.image_build(&folder.path("o/out"));
     let (code, sentence) = outcome(without.args(["--variant", "ssh"]));
-    assert_eq!(code, 1);
+    assert_eq!(code, 2);
     assert!(sentence.contains("--packages"), "{sentence}");
     fs::remove_file(folder.path("packages/usr/bin/dropbearkey")).unwrap();
     let (code, sentence) = outcome(&mut build(&folder, &folder.path("o/out")));
     assert_eq!(code, 1);
-    assert!(sentence.contains("dropbearkey"), "{sentence}");
-    let mut minimal = folder.image_build(&folder.path("o/out"));
-    let (code, sentence) = outcome(minimal.args(["--disk-size", "64"]));
-    assert_eq!(code, 1);
-    assert!(sentence.contains("makes no disk"), "{sentence}");
+    assert!(
+        sentence
+            .contains("packages has no /usr/bin/dropbearkey; scripts/fetch-ssh-packages.sh x86_64"),
+        "{sentence}"
+    );
+    for (option, value, wanted) in [
+        (
+            "--disk-size",
+            "64",
+            "an image of the minimal layout has no disk",
+        ),
+        (
+            "--disk-size",
+            "1",
+            "an image of the minimal layout has no disk",
+        ),
+        (
+            "--packages",
+            "packages",
+            "the minimal layout has no programs of packages",
+        ),
+    ] {
+        let mut minimal = folder.image_build(&folder.path("o/out"));
+        let (code, sentence) = outcome(minimal.args([option, value]));
+        assert_eq!(code, 2, "{sentence}");
+        assert!(sentence.contains(wanted), "{sentence}");
+        assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+    }
+    for size in ["15", "65537"] {
+        let mut ssh = build(&folder, &folder.path("o/out"));
+        let (code, sentence) = outcome(ssh.args(["--disk-size", size]));
+        assert_eq!(code, 2, "{sentence}");
+        let wanted = format!("a disk has 16 to 65536 MiB, not {size}");
+        assert!(sentence.contains(&wanted), "{sentence}");
+    }
     assert!(folder.names("o").is_empty());
 }
 
@@ -305,14 +335,20 @@ fn injected_tree_becomes_a_clean_disk_with_its_links_names_modes_and_attributes(
 }
 
 #[test]
-fn size_of_a_disk_is_refused_for_an_output_that_is_none() {
+fn size_of_a_disk_is_refused_out_of_range_and_for_an_output_that_is_none() {
     let folder = folder_with_inputs();
     folder.write("tree/bin/busybox", &elf(62, 1, b"busybox"));
-    let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
-    let (code, told) = outcome(inject.args(["-o", "o/out.tar", "--disk-size", "64"]));
-    assert_eq!(code, 2);
-    assert!(told.contains("let it end in .ext4"), "{told}");
-    assert!(folder.names("o").is_empty());
+    for (output, size, wanted) in [
+        ("o/out.tar", "64", "let it end in .ext4"),
+        ("o/small.tar", "10", "let it end in .ext4"),
+        ("o/small.ext4", "10", "a disk has 16 to 65536 MiB, not 10"),
+    ] {
+        let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
+        let (code, told) = outcome(inject.args(["-o", output, "--disk-size", size]));
+        assert_eq!(code, 2);
+        assert!(told.contains(wanted), "{told}");
+        assert!(folder.names("o").is_empty());
+    }
 }
 
 #[test]

@@ -217,6 +217,9 @@ fn scripts_without_an_agent_or_in_another_shape_are_left_as_they_are() {
         let unit = b"[Service]\nExecStart=/usr/bin/python3 /usr/local/bin/smolvm-guest-agent\n";
         folder.write("tree/etc/systemd/system/agent.service", unit);
         let output = succeed(&mut image_inject(&folder, &tree, "out"));
+        // What is left to do is nothing that a program reads.
+        let path = folder.path("out").display().to_string() + "\n";
+        assert_eq!(output.stdout, path.into_bytes());
         let told = told(&output);
         assert!(told.contains(advice), "{told}");
         assert!(

@@ -213,27 +213,47 @@ fn output_in_the_tree_or_over_something_else_is_refused() {
     assert_refused(&mut image_inject(&folder, &tree, "out.tar.xz"), 2, wanted);
     folder.write("full/file", b"x");
     fs::create_dir(folder.path("out.tar")).unwrap();
+    for old in ["old.tar", "old.tar.gz", "old.ext4"] {
+        folder.write(old, b"precious");
+    }
     for (output, wanted) in [
         ("full", "a folder that holds something stands there"),
         ("agent", "something else than a folder stands there"),
         ("out.tar", "something else than a file stands there"),
+        (
+            "old.tar",
+            "a file that holds something stands there; name another output or remove it",
+        ),
+        ("old.tar.gz", "a file that holds something stands there"),
+        ("old.ext4", "a file that holds something stands there"),
         ("agent/out.tar", "cannot write"),
     ] {
         assert_refused(&mut image_inject(&folder, &tree, output), 1, wanted);
     }
     assert_eq!(
         names(&folder),
-        ["agent", "full", "out.tar", "tree", "tree.tar", "way"]
+        [
+            "agent",
+            "full",
+            "old.ext4",
+            "old.tar",
+            "old.tar.gz",
+            "out.tar",
+            "tree",
+            "tree.tar",
+            "way"
+        ]
     );
     assert_eq!(folder.names("tree"), ["bin", "etc", "init", "root", "usr"]);
+    assert_eq!(fs::read(folder.path("old.tar")).unwrap(), b"precious");
 }
 
 #[test]
-fn output_that_cannot_be_written_whole_leaves_the_older_one() {
+fn output_that_cannot_be_written_whole_leaves_what_was_there() {
     let folder = Folder::new();
     let tree = write_tree(&folder, "tree", false);
     folder.write("tree/large", &[7; 100_000]);
-    folder.write("o/out.tar", b"older");
+    folder.write("o/out.tar", b"");
     for output in ["o/out.tar", "o/folder"] {
         let inject = image_inject(&folder, &tree, output);
         let mut limited = Command::new("/bin/sh");
@@ -244,7 +264,15 @@ fn output_that_cannot_be_written_whole_leaves_the_older_one() {
         assert_refused(&mut limited, 1, "File too large");
     }
     assert_eq!(folder.names("o"), ["out.tar"]);
-    assert_eq!(fs::read(folder.path("o/out.tar")).unwrap(), b"older");
+    assert_eq!(fs::read(folder.path("o/out.tar")).unwrap(), b"");
+    // What is empty is no loss.
+    fs::create_dir(folder.path("o/folder")).unwrap();
+    for output in ["o/out.tar", "o/folder"] {
+        let output = image_inject(&folder, &tree, output).output().unwrap();
+        assert!(output.status.success());
+    }
+    assert!(fs::metadata(folder.path("o/out.tar")).unwrap().len() > 100_000);
+    assert!(folder.path("o/folder/large").exists());
 }
 
 #[test]

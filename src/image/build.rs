@@ -5,7 +5,7 @@
 use super::assembly::{Programs, add_modules, assemble};
 use super::ext4::Ext4Tools;
 use super::folder::StagedFolder;
-use super::layout::Layout;
+use super::layout::{Layout, check_disk_mib};
 use super::listing;
 use super::manifest::{FileSum, MANIFEST_FORMAT, MANIFEST_NAME, Manifest};
 use super::modules::{Module, ModuleTree};
@@ -76,6 +76,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
     };
     let layout = inputs.layout.read()?;
     let disk_mib = disk_mib(inputs, &layout)?;
+    check_packages(inputs, &layout)?;
     let kernel = program::read("kernel", &inputs.kernel, kernel::MAX_KERNEL_BYTES)?;
     let busybox = program::read("busybox", &inputs.busybox, MAX_PROGRAM_BYTES)?;
     let agent = program::read("guest agent", &inputs.agent, MAX_PROGRAM_BYTES)?;
@@ -145,15 +146,33 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
 
 /// The disk's size: the caller's before the layout's; a layout without a disk has none.
 fn disk_mib(inputs: &Inputs, layout: &Layout) -> Result<Option<u32>, ImageError> {
+    let wrong_call = |reason: String| ImageError::WrongCall { reason };
     match (inputs.disk_mib, layout.disk_mib) {
-        (Some(_), None) => Err(ImageError::Layout {
-            line: 0,
-            reason:
-                "this one makes no disk, so a disk's size means nothing; leave it out or choose \
-                     another variant"
-                    .to_owned(),
+        (Some(_), None) => Err(wrong_call(format!(
+            "an image of the {} layout has no disk, so a disk's size means nothing; leave it out or choose \
+             another variant",
+            layout.variant()
+        ))),
+        (Some(asked), Some(_)) => {
+            check_disk_mib(asked).map_err(wrong_call)?;
+            Ok(Some(asked))
+        }
+        (None, known) => Ok(known),
+    }
+}
+
+/// The packages' folder belongs to layouts that have programs of it, and to no other.
+fn check_packages(inputs: &Inputs, layout: &Layout) -> Result<(), ImageError> {
+    match (&inputs.packages, layout.has_programs()) {
+        (None, true) => Err(ImageError::PackagesMissing),
+        (Some(_), false) => Err(ImageError::WrongCall {
+            reason: format!(
+                "an image of the {} layout has no programs of packages, so a folder of them means nothing; \
+                 leave --packages out or choose another variant",
+                layout.variant()
+            ),
         }),
-        (asked, known) => Ok(asked.or(known)),
+        _ => Ok(()),
     }
 }
 

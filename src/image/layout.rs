@@ -175,6 +175,13 @@ impl Layout {
         }
     }
 
+    /// Whether something in it comes out of the packages' folder.
+    #[must_use]
+    pub fn has_programs(&self) -> bool {
+        let mut nodes = self.entries.values().map(|entry| &entry.node);
+        nodes.any(|node| matches!(node, Node::Program { .. }))
+    }
+
     fn parse(text: &str, origin: Origin) -> Result<Self, ImageError> {
         let mut layout = Self {
             entries: BTreeMap::new(),
@@ -230,13 +237,7 @@ impl Layout {
             ["include", name] => self.include(name),
             ["disk", size] => {
                 let size = parse_number(size)?;
-                if !DISK_MIB.contains(&size) {
-                    return Err(format!(
-                        "a disk has {} to {} MiB, not {size}",
-                        DISK_MIB.start(),
-                        DISK_MIB.end()
-                    ));
-                }
+                check_disk_mib(size)?;
                 self.disk_mib = Some(size);
                 Ok(())
             }
@@ -315,6 +316,21 @@ impl Layout {
             Some(Node::Directory) => Ok(()),
             _ => Err(whole(format!("{} is no directory", self.modules_dir))),
         }
+    }
+}
+
+/// Checks a disk's size.
+///
+/// # Errors
+/// Which sizes there are, as a sentence.
+pub(super) fn check_disk_mib(size: u32) -> Result<(), String> {
+    match DISK_MIB.contains(&size) {
+        true => Ok(()),
+        false => Err(format!(
+            "a disk has {} to {} MiB, not {size}",
+            DISK_MIB.start(),
+            DISK_MIB.end()
+        )),
     }
 }
 

@@ -176,7 +176,12 @@ impl Image {
             }
             let path = folder.join(name);
             let file = regular::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-            let (size, file) = file.map_err(|source| read_error(path.clone(), source))?;
+            let (size, file) = file.map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => {
+                    mismatch(format!("it lacks {name}, which its manifest lists"))
+                }
+                _ => read_error(path.clone(), source),
+            })?;
             // The size is compared first: what differs in it need not be read.
             let is_same = size == sum.size
                 && FileSum::of_reader(file.take(size))

@@ -51,6 +51,12 @@ impl ModuleTree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
             Err(source) => return Err(read_error(&list, source)),
         };
+        if files.is_empty() && built_in.is_empty() {
+            return Err(no_tree(
+                &folder,
+                "has neither modules in it nor a list of built-in ones",
+            ));
+        }
         Ok(Self {
             folder,
             files,
@@ -210,12 +216,20 @@ fn locate(folder: &Path) -> Result<PathBuf, ImageError> {
         .collect();
     match (trees.pop(), trees.is_empty()) {
         (Some(tree), true) => Ok(tree),
-        _ => Err(ImageError::Unsuitable {
-            what: "modules folder",
-            path: folder.to_owned(),
-            reason: "is no lib/modules/<version> tree and does not hold exactly one".to_owned(),
-            remedy: "name the folder of one kernel version".to_owned(),
-        }),
+        _ => Err(no_tree(
+            folder,
+            "is no lib/modules/<version> tree and does not hold exactly one",
+        )),
+    }
+}
+
+fn no_tree(folder: &Path, reason: &str) -> ImageError {
+    ImageError::Unsuitable {
+        what: "modules folder",
+        path: folder.to_owned(),
+        reason: reason.to_owned(),
+        remedy: "name the lib/modules/<version> folder of one kernel, such as scripts/fetch-kernel.sh fetches"
+            .to_owned(),
     }
 }
 
@@ -396,7 +410,10 @@ mod tests {
     fn folder_without_a_tree_is_refused_and_one_with_lib_modules_is_found() {
         let folder = tempfile::tempdir().unwrap();
         assert!(ModuleTree::open(folder.path()).is_err());
-        fs::create_dir_all(folder.path().join("lib/modules/6.1/kernel")).unwrap();
+        let kernel = folder.path().join("lib/modules/6.1/kernel");
+        fs::create_dir_all(&kernel).unwrap();
+        assert!(ModuleTree::open(folder.path()).is_err(), "no module in it");
+        fs::write(kernel.join("a.ko"), b"").unwrap();
         let tree = ModuleTree::open(folder.path()).unwrap();
         assert!(tree.folder.ends_with("lib/modules/6.1"));
     }

@@ -1,14 +1,17 @@
 //! Where a root goes: which form the output's name asks for, and that it appears whole or not at all.
 //!
 //! Owns the checks of the target before anything is read, the writing beside it and the rename.
-//! Refuses to touch the tree that it is made from, and folders that hold something.
+//! Refuses to touch the tree that it is made from, and files and folders that hold something.
 
 use super::ext4::{self, Ext4Tools};
+use super::layout::check_disk_mib;
 use super::root::Root;
 use super::staging::{Staging, sweep};
 use super::{ImageError, folder_output, tar_output};
 use crate::cancel::Cancel;
 use flate2::{Compression, GzBuilder};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -98,6 +101,9 @@ impl Output {
                 ),
             });
         }
+        if let Some(size) = disk_mib {
+            check_disk_mib(size).map_err(|reason| ImageError::WrongCall { reason })?;
+        }
         let absolute = std::path::absolute(target).map_err(write_error(target))?;
         check_is_outside(&absolute, tree)?;
         let output = Self {
@@ -140,8 +146,7 @@ impl Output {
             io::ErrorKind::Interrupted => ImageError::Cancelled,
             _ => write_error(&self.target)(source),
         })?;
-        self.check_replaceable()?;
-        fs::rename(&staged, &self.target).map_err(write_error(&self.target))
+        self.put(&staged)
     }
 
     fn write_disk(
@@ -163,14 +168,27 @@ impl Output {
         if cancel.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
+        self.put(staged)
+    }
+
+    /// Puts what was written in its place. What has come to stand there meanwhile is left, too.
+    fn put(&self, staged: &Path) -> Result<(), ImageError> {
+        match renameat_with(CWD, staged, CWD, &self.target, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            // The last two: a file system that cannot refuse by itself.
+            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) => {}
+            Err(errno) => return Err(write_error(&self.target)(errno.into())),
+        }
         self.check_replaceable()?;
         fs::rename(staged, &self.target).map_err(write_error(&self.target))
     }
 
-    /// Nothing, or what goes without a loss: an empty folder for a folder, a file for a file.
+    /// Nothing, or what goes without a loss: an empty folder for a folder, an empty file for a file.
     fn check_replaceable(&self) -> Result<(), ImageError> {
         let occupied = |what: &str| {
-            let source = io::Error::other(format!("{what} stands there; name another output"));
+            let source = io::Error::other(format!(
+                "{what} stands there; name another output or remove it"
+            ));
             write_error(&self.target)(source)
         };
         let metadata = match fs::symlink_metadata(&self.target) {
@@ -187,7 +205,8 @@ impl Output {
                 }
             }
             OutputKind::Folder => Err(occupied("something else than a folder")),
-            _ if metadata.is_file() => Ok(()),
+            _ if metadata.is_file() && metadata.len() == 0 => Ok(()),
+            _ if metadata.is_file() => Err(occupied("a file that holds something")),
             _ => Err(occupied("something else than a file")),
         }
     }

@@ -44,8 +44,8 @@ impl Packages {
     /// Reads the program at `path` of the folder, and puts its loader and libraries to `needs`.
     ///
     /// # Errors
-    /// [`ImageError::Read`] where it is not there; [`ImageError::Unsuitable`] where it is no program
-    /// for the architecture, or something that it needs is missing.
+    /// [`ImageError::Read`]; [`ImageError::Unsuitable`] where it is not there, is no program for the
+    /// architecture, or something that it needs is missing.
     pub fn program(&self, path: &str, needs: &mut Needs) -> Result<Vec<u8>, ImageError> {
         let program = self.file(path)?;
         self.add_needs(path, &program, needs)?;
@@ -105,14 +105,19 @@ impl Packages {
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, ImageError> {
-        let read = || {
-            let found = self.find(path).ok_or(io::ErrorKind::NotFound)?;
-            match &self.root[&found].content {
-                Content::File(content) if content.length() <= MAX_FILE_BYTES => {
-                    Ok(content.bytes()?.into_owned())
-                }
-                _ => Err(io::Error::other("it is no regular file, or too large")),
+        let Some(found) = self.find(path) else {
+            return Err(ImageError::Unsuitable {
+                what: "packages' folder",
+                path: self.folder.clone(),
+                reason: format!("has no {path}"),
+                remedy: self.remedy(),
+            });
+        };
+        let read = || match &self.root[&found].content {
+            Content::File(content) if content.length() <= MAX_FILE_BYTES => {
+                Ok(content.bytes()?.into_owned())
             }
+            _ => Err(io::Error::other("it is no regular file, or too large")),
         };
         read().map_err(|source| ImageError::Read {
             what: "packages' file",
@@ -139,11 +144,15 @@ impl Packages {
             what: "packages' file",
             path: self.folder.join(path.trim_start_matches('/')),
             reason,
-            remedy: format!(
-                "scripts/fetch-ssh-packages.sh {} fetches a folder that has all of it",
-                self.arch
-            ),
+            remedy: self.remedy(),
         }
+    }
+
+    fn remedy(&self) -> String {
+        format!(
+            "scripts/fetch-ssh-packages.sh {} fetches a folder that has all of it",
+            self.arch
+        )
     }
 }
 
@@ -211,8 +220,9 @@ mod tests {
         symlink("../../../../../../etc/passwd", folder.path().join("out")).unwrap();
         symlink("loop", folder.path().join("loop")).unwrap();
         for path in ["/out", "/loop", "/none"] {
-            let error = needs_of(&folder, path).unwrap_err();
-            assert!(matches!(error, ImageError::Read { .. }), "{error}");
+            let error = needs_of(&folder, path).unwrap_err().to_string();
+            let wanted = format!(" has no {path}; scripts/fetch-ssh-packages.sh x86_64 fetches");
+            assert!(error.contains(&wanted), "{error}");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::cancel::Cancel;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use tar::EntryType;
@@ -43,7 +44,19 @@ pub(super) fn read(path: &Path, cancel: &Cancel) -> Result<TreeBuilder, ImageErr
     let mut members = Members::new(&archive).map_err(|error| refused(error.to_string()))?;
     let mut builder = TreeBuilder::default();
     let mut is_empty = true;
-    while let Some(member) = members.next().map_err(refused)? {
+    loop {
+        let member = match members.next() {
+            Ok(Some(member)) => member,
+            Ok(None) | Err(_) if is_empty && is_disk(&archive) => {
+                return Err(refused(
+                    "is a disk (ext4 or an older kind), which is not looked into; name the folder or archive \
+                     that it was made from, or for a comparison the image folder that it belongs to"
+                        .to_owned(),
+                ));
+            }
+            Ok(None) => break,
+            Err(reason) => return Err(refused(reason)),
+        };
         if cancel.is_cancelled() {
             return Err(ImageError::Cancelled);
         }
@@ -54,6 +67,12 @@ pub(super) fn read(path: &Path, cancel: &Cancel) -> Result<TreeBuilder, ImageErr
         true => Err(refused("is an empty archive".to_owned())),
         false => Ok(builder),
     }
+}
+
+/// Whether it has the mark of an ext2, ext3 or ext4 file system (`s_magic`).
+fn is_disk(file: &File) -> bool {
+    let mut mark = [0; 2];
+    file.read_exact_at(&mut mark, 1024 + 56).is_ok() && mark == [0x53, 0xEF]
 }
 
 fn add(builder: &mut TreeBuilder, archive: &Arc<File>, member: Member) -> Result<(), String> {

@@ -6,7 +6,6 @@
 use clap::{Args, Parser, Subcommand};
 use smolvm_host::arch::Arch;
 use smolvm_host::image::Variant;
-use smolvm_host::image::layout::DISK_MIB;
 use smolvm_host::vm::Forward;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -182,12 +181,11 @@ pub(crate) struct ImageInjectArguments {
     /// Make /init the agent's program, whatever it was
     #[arg(long)]
     pub(crate) replace_init: bool,
-    /// The size of a disk, in MiB; otherwise the tree's and some room
-    #[arg(long, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(i64::from(*DISK_MIB.start())..=i64::from(*DISK_MIB.end())))]
+    /// The size of a disk in MiB, 16 to 65536; otherwise the tree's and some room
+    #[arg(long, value_name = "MIB")]
     pub(crate) disk_size: Option<u32>,
     /// Where the new tree goes: an archive if it ends in .tar, .tar.gz or .tgz, a disk if it ends in .ext4,
-    /// otherwise a new folder
+    /// otherwise a new folder; what is there already is never replaced, unless it is empty
     #[arg(short = 'o', long, value_name = "OUT")]
     pub(crate) output: PathBuf,
 }
@@ -242,9 +240,8 @@ pub(crate) struct ImageBuildArguments {
     /// The folder in which the packages are unpacked that a layout has programs of (ssh)
     #[arg(long, value_name = "DIR")]
     pub(crate) packages: Option<PathBuf>,
-    /// Another size of the disk than the layout's, in MiB
-    #[arg(long, value_name = "MIB",
-          value_parser = clap::value_parser!(u32).range(i64::from(*DISK_MIB.start())..=i64::from(*DISK_MIB.end())))]
+    /// Another size of the disk than the layout's, in MiB, 16 to 65536
+    #[arg(long, value_name = "MIB")]
     pub(crate) disk_size: Option<u32>,
     /// The image folder; an older image there is replaced
     #[arg(short = 'o', long, value_name = "DIR")]

@@ -157,7 +157,9 @@ impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         match error {
             ImageError::Cancelled => Self::cancelled(),
-            ImageError::WrongCall { .. } => Self::new(USAGE, error.into()),
+            ImageError::WrongCall { .. } | ImageError::PackagesMissing => {
+                Self::new(USAGE, error.into())
+            }
             error => Self::local(error),
         }
     }
