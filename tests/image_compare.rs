@@ -9,6 +9,7 @@ mod folder;
 mod tree;
 
 use folder::{Folder, elf};
+use smolvm_host::image::manifest::{FileSum, Manifest};
 use std::fs;
 use std::process::Command;
 use tree::{image_inject, write_tree};
@@ -136,6 +137,10 @@ fn initramfs_that_is_only_packed_in_another_way_is_said_to_be() {
     let mut decoder = flate2::read::GzDecoder::new(packed.as_slice());
     std::io::Read::read_to_end(&mut decoder, &mut plain).unwrap();
     folder.write("two/initramfs.cpio.gz", &plain);
+    let mut manifest = Manifest::read(&folder.path("two")).unwrap();
+    let sum = FileSum::of(&plain);
+    manifest.files.insert("initramfs.cpio.gz".to_owned(), sum);
+    folder.write("two/manifest.json", manifest.to_json().as_bytes());
     let (code, said, _) = diff(&folder, "one", "two");
     assert_eq!(
         (code, said.as_str()),
@@ -144,6 +149,57 @@ fn initramfs_that_is_only_packed_in_another_way_is_said_to_be() {
             "initramfs.cpio.gz: packed differently, the same entries\n"
         )
     );
+}
+
+#[test]
+fn inventory_is_not_believed_of_a_file_that_was_changed_since_it_was_built() {
+    let folder = folder_with_image();
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("two"))).0, 0);
+    let packed = fs::read(folder.path("two/initramfs.cpio.gz")).unwrap();
+    folder.write("two/initramfs.cpio.gz", b"changed");
+    let (code, said, _) = diff(&folder, "one", "two");
+    let wanted = format!("initramfs.cpio.gz: content, size {} → 7\n", packed.len());
+    assert_eq!((code, said), (1, wanted));
+    folder.write("two/initramfs.cpio.gz", &packed);
+    folder.write("two/initramfs.txt", b"/\tkind=directory\n");
+    let (code, said, _) = diff(&folder, "one", "two");
+    assert_eq!(code, 1);
+    assert!(said.starts_with("initramfs.txt: content, size "), "{said}");
+}
+
+#[test]
+fn inventory_outside_of_an_image_is_refused_and_never_read() {
+    let folder = folder_with_image();
+    assert_eq!(outcome(&mut folder.image_build(&folder.path("two"))).0, 0);
+    folder.write("secret", b"/secret\tkind=file\n");
+    for image in ["one", "two"] {
+        let mut manifest = Manifest::read(&folder.path(image)).unwrap();
+        let outside = ("initramfs.cpio.gz".to_owned(), "../secret".to_owned());
+        manifest.inventories.extend([outside]);
+        folder.write(
+            &format!("{image}/manifest.json"),
+            manifest.to_json().as_bytes(),
+        );
+    }
+    folder.write("two/initramfs.cpio.gz", b"changed");
+    let (code, said, _) = diff(&folder, "one", "two");
+    assert_eq!(code, 1);
+    assert!(said.starts_with("initramfs.cpio.gz: content"), "{said}");
+    let (code, _, sentence) = verify(&folder, "one");
+    assert_eq!(code, 1);
+    assert!(sentence.contains("does not list '../secret'"), "{sentence}");
+}
+
+#[test]
+fn what_of_a_tree_is_not_compared_is_said() {
+    let folder = Folder::new();
+    let tree = write_tree(&folder, "tree", false);
+    assert_eq!(outcome(&mut image_inject(&folder, &tree, "a")).0, 0);
+    assert_eq!(outcome(&mut image_inject(&folder, &tree, "b")).0, 0);
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path("b/s")).unwrap();
+    let (code, said, note) = diff(&folder, "a", "b");
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert_eq!(note, "b: left out: sockets (/s)\n");
 }
 
 #[test]

@@ -308,6 +308,50 @@ fn archive_keeps_owners_links_devices_long_names_and_attributes() {
 }
 
 #[test]
+fn global_header_holds_for_all_members_after_it_unless_they_say_otherwise() {
+    let folder = Folder::new();
+    write_tree(&folder, "unused", false);
+    let busybox = elf(62, 1, b"busybox");
+    let global = b"10 uid=77\n32 SCHILY.xattr.user.a%3Db%25=1\n";
+    let archive = tar_archive(&[
+        ("bin/sh", EntryType::Regular, &busybox),
+        ("g", EntryType::XGlobalHeader, global),
+        ("a", EntryType::Regular, b"x"),
+        ("x", EntryType::XHeader, b"8 uid=9\n"),
+        ("b", EntryType::Regular, b"x"),
+        ("x", EntryType::XHeader, b"7 uid=\n"),
+        ("c", EntryType::Regular, b"x"),
+    ]);
+    let tree = folder.write("tree.tar", &archive);
+    succeed(&mut image_inject(&folder, &tree, "out.tar"));
+    let out = fs::read(folder.path("out.tar")).unwrap();
+    let lines = tar_lines(&out);
+    for line in [
+        "bin/sh Regular 755 7:8 ",
+        "a Regular 755 77:8 x",
+        "b Regular 755 9:8 x",
+        "c Regular 755 7:8 x",
+    ] {
+        assert!(
+            lines.iter().any(|other| other.starts_with(line)),
+            "{line}: {lines:#?}"
+        );
+    }
+    let kept = b"32 SCHILY.xattr.user.a%3Db%25=1\n";
+    let count = out
+        .windows(kept.len())
+        .filter(|window| window == kept)
+        .count();
+    assert_eq!(count, 3);
+    succeed(&mut image_inject(
+        &folder,
+        &folder.path("out.tar"),
+        "again.tar",
+    ));
+    assert!(fs::read(folder.path("again.tar")).unwrap() == out);
+}
+
+#[test]
 fn folder_as_root_keeps_owners_and_devices_and_comes_back_the_same() {
     if !is_root() {
         println!("skipped, because only root can make devices and give files away");

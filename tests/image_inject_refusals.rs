@@ -47,7 +47,10 @@ fn bad_archives_cost_one_sentence_and_leave_nothing() {
     let mut broken = tar_archive(&[good, file("a")]);
     let second = tar_blocks(&[good]).len();
     broken[second] = b'?';
-    let cases: [(Vec<u8>, &str); 20] = [
+    let mut with_hole = tar_archive(&[good, file("a"), file("b")]);
+    with_hole[second..second + 512].fill(0);
+    let cases: [(Vec<u8>, &str); 21] = [
+        (with_hole, "is a broken archive (nothing but zeros at byte"),
         (
             whole[..700].to_vec(),
             "is cut off within bin/sh; make it again",

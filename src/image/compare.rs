@@ -2,7 +2,8 @@
 //!
 //! Owns what each of them is taken for: an image folder by its manifest, an initramfs and a tar
 //! archive by their content, any other folder as a tree. Which files of two images differ is found by
-//! their bytes; what differs within them is told by their inventories.
+//! their bytes; what differs within them is told by their inventories, as long as both are what their
+//! manifests say.
 
 use super::difference::{Change, Difference, differences};
 use super::listing::{self, Listing, word};
@@ -10,6 +11,7 @@ use super::manifest::{FileSum, MANIFEST_NAME, Manifest};
 use super::tree::Tree;
 use super::{ImageError, regular};
 use crate::cancel::Cancel;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
@@ -20,68 +22,98 @@ const MAX_INVENTORY_BYTES: u64 = 1024 * 1024 * 1024;
 const CPIO_MAGIC: &[u8] = b"070701";
 const GZIP_MAGIC: &[u8] = b"\x1f\x8b";
 
-/// Says where `first` and `second` differ; nothing where they are the same.
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Where the two differ; nothing where they are the same.
+    pub differences: Vec<Difference>,
+    /// What was not compared, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Says where `first` and `second` differ.
 ///
 /// # Errors
 /// [`ImageError`] where one of them cannot be read, and [`ImageError::WrongCall`] where they are not of
 /// the same kind.
-pub fn compare(
-    first: &Path,
-    second: &Path,
-    cancel: &Cancel,
-) -> Result<Vec<Difference>, ImageError> {
+pub fn compare(first: &Path, second: &Path, cancel: &Cancel) -> Result<Comparison, ImageError> {
     for path in [first, second] {
         fs::metadata(path).map_err(read_error(path))?;
     }
-    match (is_image(first), is_image(second)) {
-        (true, true) => compare_images(first, second, cancel),
-        (false, false) => Ok(differences(
-            &listing_of(first, cancel)?,
-            &listing_of(second, cancel)?,
-        )),
+    let mut notes = Vec::new();
+    let differences = match (is_image(first), is_image(second)) {
+        (true, true) => compare_images(&Side::read(first, cancel)?, &Side::read(second, cancel)?)?,
+        (false, false) => differences(
+            &listing_of(first, &mut notes, cancel)?,
+            &listing_of(second, &mut notes, cancel)?,
+        ),
         (is_first, _) => {
             let (image, other) = if is_first {
                 (first, second)
             } else {
                 (second, first)
             };
-            Err(ImageError::WrongCall {
+            return Err(ImageError::WrongCall {
                 reason: format!(
                     "{} is an image folder and {} is none: name two of the same kind",
                     image.display(),
                     other.display()
                 ),
-            })
+            });
         }
-    }
+    };
+    Ok(Comparison { differences, notes })
 }
 
 fn is_image(path: &Path) -> bool {
     path.join(MANIFEST_NAME).is_file()
 }
 
-fn compare_images(
-    first: &Path,
-    second: &Path,
-    cancel: &Cancel,
-) -> Result<Vec<Difference>, ImageError> {
-    let (first_manifest, second_manifest) = (Manifest::read(first)?, Manifest::read(second)?);
-    let mut found = differences(&members(&first_manifest), &members(&second_manifest));
-    for file in differences(&files(first, cancel)?, &files(second, cancel)?) {
+/// One of two image folders.
+struct Side<'call> {
+    folder: &'call Path,
+    manifest: Manifest,
+    files: Listing,
+}
+
+impl<'call> Side<'call> {
+    fn read(folder: &'call Path, cancel: &Cancel) -> Result<Self, ImageError> {
+        Ok(Self {
+            folder,
+            manifest: Manifest::read(folder)?,
+            files: files(folder, cancel)?,
+        })
+    }
+
+    /// The inventory of a file, where both are what the manifest says: of a file that was changed since it
+    /// was built, an inventory says nothing.
+    fn inventory(&self, name: &str) -> Option<&str> {
+        let inventory = self.manifest.inventories.get(name)?;
+        let is_as_listed = |name: &str| {
+            let sum = self.manifest.files.get(name);
+            sum.is_some_and(|sum| self.files.get(name) == Some(&listing::of_sum(sum)))
+        };
+        (is_as_listed(name) && is_as_listed(inventory)).then_some(inventory)
+    }
+}
+
+fn compare_images(first: &Side<'_>, second: &Side<'_>) -> Result<Vec<Difference>, ImageError> {
+    let mut found = differences(&members(&first.manifest), &members(&second.manifest));
+    let mut files = differences(&first.files, &second.files);
+    let mut told = BTreeSet::new();
+    for file in &files {
         let name = &file.path;
-        let is_in_both = matches!(file.change, Change::Words { .. });
-        let inventory = inventory_of(name, &first_manifest, &second_manifest);
-        let Some(inventory) = inventory.filter(|_| is_in_both) else {
-            // What an inventory says differently is said of what it describes.
-            if !(is_in_both && first_manifest.is_inventory(name)) {
-                found.push(file);
-            }
+        let inventory = first.inventory(name).filter(|inventory| {
+            second.inventory(name) == Some(inventory) && matches!(file.change, Change::Words { .. })
+        });
+        let Some(inventory) = inventory else {
             continue;
         };
         let inner = differences(
-            &listing_in(&first.join(&inventory))?,
-            &listing_in(&second.join(&inventory))?,
+            &listing_in(&first.folder.join(inventory))?,
+            &listing_in(&second.folder.join(inventory))?,
         );
+        told.extend([name.clone(), inventory.to_owned()]);
         if inner.is_empty() {
             found.push(Difference {
                 path: name.clone(),
@@ -93,13 +125,10 @@ fn compare_images(
             ..inner
         }));
     }
+    // What an inventory says differently was said of what it describes.
+    files.retain(|file| !told.contains(&file.path));
+    found.extend(files);
     Ok(found)
-}
-
-/// The inventory of a file that both images have one of.
-fn inventory_of(name: &str, first: &Manifest, second: &Manifest) -> Option<String> {
-    let inventory = first.inventories.get(name)?;
-    (second.inventories.get(name) == Some(inventory)).then(|| inventory.clone())
 }
 
 fn listing_in(inventory: &Path) -> Result<Listing, ImageError> {
@@ -137,8 +166,9 @@ fn files(folder: &Path, cancel: &Cancel) -> Result<Listing, ImageError> {
         let path = entry.path();
         let line = match entry.file_type().map_err(read_error(&path))? {
             kind if kind.is_file() => {
-                let sum = regular::open(&path).and_then(FileSum::of_reader);
-                listing::of_sum(&sum.map_err(read_error(&path))?)
+                let sum =
+                    regular::open(&path).and_then(|file| FileSum::of_reader(cancel.reader(file)));
+                listing::of_sum(&sum.map_err(|error| read_error(&path)(error).unless(cancel))?)
             }
             _ => "kind=other".to_owned(),
         };
@@ -148,11 +178,18 @@ fn files(folder: &Path, cancel: &Cancel) -> Result<Listing, ImageError> {
 }
 
 /// The listing of an initramfs, an archive or a folder.
-fn listing_of(path: &Path, cancel: &Cancel) -> Result<Listing, ImageError> {
+fn listing_of(
+    path: &Path,
+    notes: &mut Vec<String>,
+    cancel: &Cancel,
+) -> Result<Listing, ImageError> {
     if let Some(archive) = initramfs(path).map_err(read_error(path))? {
-        return listing::of_initramfs(archive).map_err(read_error(path));
+        return listing::of_initramfs(cancel.reader(archive))
+            .map_err(|error| read_error(path)(error).unless(cancel));
     }
     let tree = Tree::read(path, cancel)?;
+    let of_tree = tree.notes.iter();
+    notes.extend(of_tree.map(|note| format!("{}: {note}", path.display())));
     listing::of_root(&tree.root, cancel).map_err(|error| read_error(path)(error).unless(cancel))
 }
 
@@ -172,7 +209,7 @@ fn initramfs(path: &Path) -> io::Result<Option<Box<dyn Read>>> {
 fn unpacked(file: File, is_packed: bool) -> Box<dyn Read> {
     let file = BufReader::new(file);
     match is_packed {
-        true => Box::new(BufReader::new(flate2::bufread::GzDecoder::new(file))),
+        true => Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file))),
         false => Box::new(file),
     }
 }

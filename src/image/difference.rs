@@ -78,12 +78,13 @@ pub fn differences(first: &Listing, second: &Listing) -> Vec<Difference> {
     for (path, line) in first {
         match second.get(path) {
             Some(other) if other == line => {}
-            Some(other) => found.push((
-                path,
-                Change::Words {
-                    words: changed_words(line, other),
-                },
-            )),
+            Some(other) => {
+                let words = changed_words(line, other);
+                // The same words in another order say the same.
+                if !words.is_empty() {
+                    found.push((path, Change::Words { words }));
+                }
+            }
             None => found.push((path, Change::OnlyInFirst)),
         }
     }
@@ -150,5 +151,10 @@ mod tests {
             ]
         );
         assert_eq!(differences(&first, &first), []);
+        let turned = listing(&[("/a", "mode=0644 kind=file")]);
+        assert_eq!(
+            differences(&turned, &listing(&[("/a", "kind=file mode=0644")])),
+            []
+        );
     }
 }

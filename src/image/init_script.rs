@@ -30,6 +30,9 @@ pub(super) fn examine(text: &str) -> Script {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
     let mut is_changed = false;
+    if let Some(index) = continued_start(&lines) {
+        return Script::Unrecognised(index + 1);
+    }
     for (index, line) in lines.iter().enumerate() {
         let Some(started) = with_binary(line) else {
             continue;
@@ -49,9 +52,38 @@ pub(super) fn examine(text: &str) -> Script {
         Script::Changed(changed.concat())
     } else if lines.iter().any(|line| starts_binary(line)) {
         Script::StartsBinary
+    } else if lines
+        .iter()
+        .any(|line| is_code(line) && line.contains("python"))
+    {
+        // By a variable or a function, perhaps.
+        let names_it = |line: &str| is_code(line) && line.contains(AGENT_NAME);
+        match lines.iter().position(|line| names_it(line)) {
+            Some(index) => Script::Unrecognised(index + 1),
+            None => Script::StartsNone,
+        }
     } else {
         Script::StartsNone
     }
+}
+
+/// The first line of a command that goes on in further lines, and has both python and the agent in it.
+fn continued_start(lines: &[&str]) -> Option<usize> {
+    let is_continued =
+        |line: &str| is_code(line) && line.trim_end_matches(['\n', '\r']).ends_with('\\');
+    let mut begin = 0;
+    for (index, line) in lines.iter().enumerate() {
+        if is_continued(line) {
+            continue;
+        }
+        let command = &lines[begin..=index];
+        let has = |word: &str| command.iter().any(|line| line.contains(word));
+        if command.len() > 1 && has("python") && has(AGENT_NAME) {
+            return Some(begin);
+        }
+        begin = index + 1;
+    }
+    None
 }
 
 /// The line with the binary in place of `python3 …/smolvm-guest-agent`; all around it stays.
@@ -169,7 +201,7 @@ fn block_step(line: &str) -> BlockStep {
     let code = line.trim();
     let mut words = code.split(|c: char| c.is_whitespace() || c == ';' || c == ')');
     match words.next() {
-        Some("if") if code.ends_with("fi") => BlockStep::None,
+        Some("if") if words.next_back() == Some("fi") => BlockStep::None,
         Some("if") => BlockStep::Opens,
         Some("else" | "elif") => BlockStep::Branches,
         Some("fi") => BlockStep::Closes,
@@ -307,6 +339,23 @@ fi
             (
                 "if command -v python3; then\npython3 /usr/local/bin/smolvm-guest-agent &\n",
                 2,
+            ),
+            (
+                "x \\\n  y\nexec python3 \\\n  /usr/local/bin/smolvm-guest-agent &\n",
+                3,
+            ),
+            (
+                "PYTHON=python3\n$PYTHON /usr/local/bin/smolvm-guest-agent &\n",
+                2,
+            ),
+            (
+                "if command -v python3 wifi; then\n:\nelse\npython3 /usr/local/bin/smolvm-guest-agent &\nfi\n",
+                4,
+            ),
+            (
+                "if command -v python3 && test -e /x/wifi\nthen\n:\nelse\npython3 \
+                 /usr/local/bin/smolvm-guest-agent &\nfi\n",
+                5,
             ),
         ] {
             assert_eq!(examine(text), Script::Unrecognised(line), "{text}");

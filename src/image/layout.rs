@@ -18,6 +18,7 @@
 //! module  required|optional NAME
 //! ```
 
+use super::root::DeviceNumber;
 use super::variant::Variant;
 use super::{ImageError, regular};
 use std::borrow::Cow;
@@ -243,11 +244,13 @@ impl Layout {
             }
             ["dir", path, mode] => self.insert(path, parse_mode(mode)?, Node::Directory),
             ["node", path, mode, major, minor] => {
-                let node = Node::Device {
-                    major: parse_number(major)?,
-                    minor: parse_number(minor)?,
-                };
-                self.insert(path, parse_mode(mode)?, node)
+                let (major, minor) = (parse_number(major)?, parse_number(minor)?);
+                if !(DeviceNumber { major, minor }).is_possible() {
+                    return Err(format!(
+                        "Linux has no device with the number {major}:{minor}"
+                    ));
+                }
+                self.insert(path, parse_mode(mode)?, Node::Device { major, minor })
             }
             ["link", path, target] => self.insert_link(path, target),
             ["links", dir, target, ref names @ ..] => names
@@ -404,6 +407,7 @@ mod tests {
             "input /a 0644 kernel",
             "module wanted x",
             "dri /a 0755",
+            "node /a 0600 4096 1",
             "include maximal",
             "disk 1",
             "disk none",

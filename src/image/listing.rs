@@ -56,7 +56,8 @@ fn of_entry(entry: &RootEntry<'_>, cancel: &Cancel) -> io::Result<String> {
     let mut line = words(kind, entry.mode, entry.uid, entry.gid) + &more;
     for (name, value) in &entry.attributes {
         let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-        line.push_str(&format!(" {}={value}", word(name)));
+        // The first '=' of a word ends its key.
+        line.push_str(&format!(" {}={value}", word(name).replace('=', "\\u{3d}")));
     }
     Ok(line)
 }
@@ -64,14 +65,15 @@ fn of_entry(entry: &RootEntry<'_>, cancel: &Cancel) -> io::Result<String> {
 /// The listing of a `newc` cpio archive.
 ///
 /// # Errors
-/// The reader's, and where it gives no such archive.
+/// The reader's, and where it gives no such archive, or more than one: a kernel unpacks one after another,
+/// but where the second begins, and how it is packed, is a matter of its own.
 pub fn of_initramfs(mut archive: impl Read) -> io::Result<Listing> {
     let mut listing = Listing::new();
     while listing.len() < MAX_INITRAMFS_ENTRIES {
         let mut reader = cpio::newc::Reader::new(archive)?;
         let entry = reader.entry().clone();
         if entry.is_trailer() {
-            return Ok(listing);
+            return check_is_end(reader.finish()?).map(|()| listing);
         }
         let number = DeviceNumber {
             major: entry.rdev_major(),
@@ -94,12 +96,35 @@ pub fn of_initramfs(mut archive: impl Read) -> io::Result<Listing> {
             _ => ("file", sum(&FileSum::of_reader(&mut reader)?)),
         };
         let line = words(kind, entry.mode() & !MODE_KIND, entry.uid(), entry.gid()) + &more;
-        listing.insert(format!("/{}", entry.name()), line);
+        // `find . | cpio -o` gives the names a dot.
+        let name = entry
+            .name()
+            .trim_start_matches("./")
+            .trim_start_matches('/');
+        let name = if name == "." { "" } else { name };
+        listing.insert(format!("/{name}"), line);
         archive = reader.finish()?;
     }
     Err(io::Error::other(format!(
         "it has more than {MAX_INITRAMFS_ENTRIES} entries"
     )))
+}
+
+/// Reads on to the end, over nothing but zeros.
+fn check_is_end(mut rest: impl Read) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let count = rest.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if buffer[..count].iter().any(|byte| *byte != 0) {
+            return Err(io::Error::other(
+                "another archive stands behind its first one, as in those with microcode; take it apart and \
+                 compare the parts",
+            ));
+        }
+    }
 }
 
 /// A listing as a text: a path, a tab and its words, a line each. Paths are written as words are.
@@ -209,6 +234,36 @@ mod tests {
         assert_eq!(of_initramfs(archive).unwrap(), listing);
         let archive = flate2::read::GzDecoder::new(&packed[..packed.len() / 2]);
         assert!(of_initramfs(archive).is_err());
+    }
+
+    #[test]
+    fn names_with_a_dot_are_the_same_and_a_second_archive_is_refused() {
+        let archive_of = |name: &str| {
+            let file = cpio::newc::Builder::new(name).mode(0o100_644);
+            let mut writer = file.write(Vec::new(), 1);
+            io::Write::write_all(&mut writer, b"x").unwrap();
+            cpio::newc::trailer(writer.finish().unwrap()).unwrap()
+        };
+        let mut archive = archive_of("./a");
+        let listing = of_initramfs(archive.as_slice()).unwrap();
+        assert_eq!(listing.keys().collect::<Vec<_>>(), ["/a"]);
+        assert_eq!(of_initramfs(archive_of("a").as_slice()).unwrap(), listing);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+        assert_eq!(of_initramfs(archive.as_slice()).unwrap(), listing);
+        archive.extend(archive_of("b"));
+        let error = of_initramfs(archive.as_slice()).unwrap_err().to_string();
+        assert!(error.contains("another archive stands behind"), "{error}");
+    }
+
+    #[test]
+    fn attribute_with_an_equals_sign_in_its_name_is_told_from_others() {
+        let line_of = |name: &str| {
+            let mut entry = RootEntry::of_root(0o600, Content::Pipe);
+            entry.attributes.insert(name.to_owned(), vec![1]);
+            of_entry(&entry, &Cancel::new().unwrap()).unwrap()
+        };
+        assert!(line_of("user.a").ends_with(" user.a=01"));
+        assert!(line_of("user.a=b").ends_with(" user.a\\u{3d}b=01"));
     }
 
     #[test]

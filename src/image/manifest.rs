@@ -5,6 +5,7 @@
 
 use super::{ImageError, regular};
 use crate::arch::Arch;
+use crate::cancel::Cancel;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -152,6 +153,14 @@ impl Image {
     /// # Errors
     /// [`ImageError::Read`] and [`ImageError::Mismatch`].
     pub fn open(folder: &Path) -> Result<Self, ImageError> {
+        Self::open_until(folder, None)
+    }
+
+    /// The same, which ends early where the caller gives up.
+    ///
+    /// # Errors
+    /// The same, and [`ImageError::Cancelled`].
+    pub(super) fn open_until(folder: &Path, cancel: Option<&Cancel>) -> Result<Self, ImageError> {
         let read_error = |path: PathBuf, source| ImageError::Read {
             what: "image",
             path,
@@ -170,6 +179,13 @@ impl Image {
                 return Err(mismatch(format!("its manifest does not list '{name}'")));
             }
         }
+        for (name, inventory) in &manifest.inventories {
+            for name in [name, inventory] {
+                if !manifest.files.contains_key(name) {
+                    return Err(mismatch(format!("its manifest does not list '{name}'")));
+                }
+            }
+        }
         for (name, sum) in &manifest.files {
             if name.contains('/') || name.starts_with('.') {
                 return Err(mismatch(format!("its manifest lists '{name}'")));
@@ -183,10 +199,15 @@ impl Image {
                 _ => read_error(path.clone(), source),
             })?;
             // The size is compared first: what differs in it need not be read.
+            let found = || match cancel {
+                Some(cancel) => FileSum::of_reader(cancel.reader(file.take(size))),
+                None => FileSum::of_reader(file.take(size)),
+            };
             let is_same = size == sum.size
-                && FileSum::of_reader(file.take(size))
-                    .map_err(|source| read_error(path, source))?
-                    == *sum;
+                && found().map_err(|source| match cancel {
+                    Some(cancel) => read_error(path, source).unless(cancel),
+                    None => read_error(path, source),
+                })? == *sum;
             if !is_same {
                 return Err(mismatch(format!("{name} is not what its manifest says")));
             }

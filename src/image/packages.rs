@@ -8,6 +8,7 @@ use super::ImageError;
 use super::elf::Elf;
 use super::root::{Content, Root};
 use super::tree::{Tree, follow_in};
+use super::tree_path::clean;
 use crate::arch::Arch;
 use crate::cancel::Cancel;
 use std::collections::BTreeMap;
@@ -87,6 +88,12 @@ impl Packages {
     fn add(&self, path: &str, source: &str, needs: &mut Needs) -> Result<(), ImageError> {
         if needs.contains_key(path) {
             return Ok(());
+        }
+        if clean(path.as_bytes()).as_deref() != Ok(path) {
+            return Err(self.unsuitable(
+                path,
+                "is asked for by a program, and no plain path".to_owned(),
+            ));
         }
         let content = self.file(source)?;
         needs.insert(path.to_owned(), content.clone());
@@ -210,6 +217,24 @@ mod tests {
     fn static_program_brings_nothing_along() {
         let folder = packages(&[("p", dynamic(None, &[]))]);
         assert!(needs_of(&folder, "/p").unwrap().is_empty());
+    }
+
+    #[test]
+    fn loaders_and_libraries_whose_names_climb_are_refused() {
+        for (loader, library) in [
+            ("ld.so", "a"),
+            ("/lib/../../ld.so", "a"),
+            ("/ld.so", "../a"),
+        ] {
+            let folder = packages(&[
+                ("p", dynamic(Some(loader), &[library])),
+                ("ld.so", dynamic(None, &[])),
+                ("lib/a", dynamic(None, &[])),
+                ("a", dynamic(None, &[])),
+            ]);
+            let error = needs_of(&folder, "/p").unwrap_err().to_string();
+            assert!(error.contains("and no plain path"), "{error}");
+        }
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub(super) fn check_static(bytes: &[u8], arch: Arch) -> Result<(), String> {
     if let Some(loader) = elf.interpreter() {
         return Err(format!("is not static (it needs {loader})"));
     }
+    if let Some(library) = elf.needed().first() {
+        return Err(format!("is not static (it needs {library})"));
+    }
     Ok(())
 }
 
@@ -79,4 +82,20 @@ fn agent_version(agent: &[u8]) -> Option<String> {
                     .all(|c| c.is_ascii_alphanumeric() || ".+-".contains(c));
             is_version.then(|| version.to_owned())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::elf::tests::dynamic;
+
+    #[test]
+    fn program_with_a_loader_or_libraries_is_not_static() {
+        let said = |loader, libraries| check_static(&dynamic(loader, libraries), Arch::X86_64);
+        assert_eq!(said(None, &[]), Ok(()));
+        let wanted = "is not static (it needs /lib/ld.so)";
+        assert_eq!(said(Some("/lib/ld.so"), &[]), Err(wanted.to_owned()));
+        let wanted = "is not static (it needs libc.so)";
+        assert_eq!(said(None, &["libc.so"]), Err(wanted.to_owned()));
+    }
 }

@@ -35,6 +35,14 @@ pub struct DeviceNumber {
     pub minor: u32,
 }
 
+impl DeviceNumber {
+    /// Whether Linux has such a number: 12 bits for the driver, 20 for its device (`MINORBITS`).
+    #[must_use]
+    pub fn is_possible(self) -> bool {
+        self.major < 1 << 12 && self.minor < 1 << 20
+    }
+}
+
 /// One entry of the root.
 #[derive(Clone, Debug)]
 pub struct RootEntry<'input> {

@@ -14,7 +14,13 @@ const BLOCK_BYTES: u64 = 512;
 /// The longest extension header that is read: names, owners and attributes of one member.
 const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;
 /// What pax calls an extended attribute.
-pub(super) const PAX_ATTRIBUTE: &str = "SCHILY.xattr.";
+const PAX_ATTRIBUTE: &str = "SCHILY.xattr.";
+
+/// The key of an extended attribute's record. An equals sign would end it; GNU tar's way out is kept to.
+pub(super) fn attribute_key(name: &str) -> String {
+    let name = name.replace('%', "%25").replace('=', "%3D");
+    format!("{PAX_ATTRIBUTE}{name}")
+}
 
 /// One member.
 pub(super) struct Member {
@@ -43,6 +49,8 @@ pub(super) struct Members<'archive> {
     archive: &'archive File,
     length: u64,
     position: u64,
+    /// What a global header said about all members after it.
+    shared: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// What extension headers said about the member after them.
@@ -60,6 +68,7 @@ impl<'archive> Members<'archive> {
             archive,
             length: archive.metadata()?.len(),
             position: 0,
+            shared: BTreeMap::new(),
         })
     }
 
@@ -68,7 +77,10 @@ impl<'archive> Members<'archive> {
     /// # Errors
     /// What is wrong, as the end of a sentence that begins with the archive.
     pub(super) fn next(&mut self) -> Result<Option<Member>, String> {
-        let mut extensions = Extensions::default();
+        let mut extensions = Extensions {
+            records: self.shared.clone(),
+            ..Extensions::default()
+        };
         while let Some(header) = self.header()? {
             let kind = header.entry_type();
             let length = match kind {
@@ -83,11 +95,16 @@ impl<'archive> Members<'archive> {
             let offset = self.position;
             self.skip(length, || shown(&header.path_bytes()))?;
             match kind {
-                EntryType::XHeader => extensions.records = pax(&self.extension(offset, length)?)?,
+                EntryType::XHeader => extensions
+                    .records
+                    .extend(pax(&self.extension(offset, length)?)?),
                 EntryType::GNULongName => extensions.name = Some(self.text(offset, length)?),
                 EntryType::GNULongLink => extensions.link = Some(self.text(offset, length)?),
-                // What all members may share (a comment, a time) is nothing that is kept.
-                EntryType::XGlobalHeader => {}
+                EntryType::XGlobalHeader => {
+                    let records = pax(&self.extension(offset, length)?)?;
+                    self.shared.extend(records.clone());
+                    extensions.records.extend(records);
+                }
                 _ => return extensions.member(header, offset, length).map(Some),
             }
         }
@@ -102,7 +119,7 @@ impl<'archive> Members<'archive> {
         }
         self.read(block, self.position)?;
         if block.iter().all(|byte| *byte == 0) {
-            return Ok(None);
+            return self.check_end_mark().map(|()| None);
         }
         let sum = block.iter().map(|byte| u32::from(*byte)).sum::<u32>();
         let own: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
@@ -115,6 +132,23 @@ impl<'archive> Members<'archive> {
         }
         self.position += BLOCK_BYTES;
         Ok(Some(header))
+    }
+
+    /// The end mark has two blocks of zeros, or ends the archive. One alone is a hole in it.
+    fn check_end_mark(&self) -> Result<(), String> {
+        let second = self.position + BLOCK_BYTES;
+        if second + BLOCK_BYTES > self.length {
+            return Ok(());
+        }
+        let mut block = [0; BLOCK_BYTES as usize];
+        self.read(&mut block, second)?;
+        match block.iter().all(|byte| *byte == 0) {
+            true => Ok(()),
+            false => Err(format!(
+                "is a broken archive (nothing but zeros at byte {}, and more after them); make it again",
+                self.position
+            )),
+        }
     }
 
     /// Steps over a member's bytes.
@@ -159,7 +193,8 @@ impl<'archive> Members<'archive> {
 
 impl Extensions {
     fn number(&self, key: &[u8]) -> Option<Result<u64, String>> {
-        let value = self.records.get(key)?;
+        // An empty value takes a global one back (POSIX.1-2001, pax, "pax Extended Header").
+        let value = self.records.get(key).filter(|value| !value.is_empty())?;
         let number = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
         Some(number.ok_or_else(|| format!("has a broken record '{}'", key.escape_ascii())))
     }
@@ -184,7 +219,8 @@ impl Extensions {
                 .any(|key| key.starts_with(b"GNU.sparse."));
         let records = self.records.into_iter().filter_map(|(key, value)| {
             let key = String::from_utf8(key).ok()?;
-            Some((key.strip_prefix(PAX_ATTRIBUTE)?.to_owned(), value))
+            let name = key.strip_prefix(PAX_ATTRIBUTE)?;
+            Some((name.replace("%3D", "=").replace("%25", "%"), value))
         });
         Ok(Member {
             uid,

@@ -6,7 +6,7 @@
 
 use super::content::FileContent;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
-use super::tar_members::PAX_ATTRIBUTE;
+use super::tar_members::attribute_key;
 use crate::cancel::Cancel;
 use std::io::{self, Read, Write};
 use tar::{EntryType, Header};
@@ -104,7 +104,7 @@ fn write_headers(name: &str, entry: &RootEntry<'_>, sink: &mut impl Write) -> io
     // Other names of a file have what the file has.
     if !matches!(entry.content, Content::HardLink(_)) {
         for (name, value) in &entry.attributes {
-            records.add(&format!("{PAX_ATTRIBUTE}{name}"), value);
+            records.add(&attribute_key(name), value);
         }
     }
     records.write(sink)?;

@@ -18,8 +18,9 @@ const MAX_ENTRIES: usize = 4_000_000;
 const MAX_TARGET_BYTES: usize = 4095;
 /// How many bytes the attributes of one entry may have in all, names included.
 const MAX_ATTRIBUTES_BYTES: usize = 64 * 1024;
-/// How many kinds of things that were left out are told apart.
+/// How many kinds of things that were left out are told apart, and what the others are called.
 const MAX_KINDS_LEFT_OUT: usize = 16;
+const OTHER_KINDS: &str = "other attributes";
 /// The mode of directories that an archive does not have, or that are needed for the agent.
 const DIRECTORY_MODE: u32 = 0o755;
 
@@ -58,7 +59,7 @@ pub(super) struct TreeBuilder {
     /// Hard links are paths of the same one.
     inodes: Vec<RootEntry<'static>>,
     paths: BTreeMap<String, usize>,
-    /// By what it is: how many, and the first one.
+    /// By what it is: how many, and the first one by its path's bytes.
     left_out: BTreeMap<String, (usize, String)>,
 }
 
@@ -112,9 +113,14 @@ impl TreeBuilder {
 
     /// Counts something that is not kept.
     pub(super) fn leave_out(&mut self, what: &str, path: &str) {
-        if self.left_out.len() < MAX_KINDS_LEFT_OUT || self.left_out.contains_key(what) {
-            let counted = self.left_out.entry(what.to_owned());
-            counted.or_insert_with(|| (0, path.to_owned())).0 += 1;
+        let is_told = self.left_out.len() < MAX_KINDS_LEFT_OUT || self.left_out.contains_key(what);
+        let what = if is_told { what } else { OTHER_KINDS };
+        let counted = self.left_out.entry(what.to_owned());
+        let (count, first) = counted.or_insert_with(|| (0, path.to_owned()));
+        *count += 1;
+        // Folders are read in no order.
+        if path < first.as_str() {
+            path.clone_into(first);
         }
     }
 
@@ -191,6 +197,14 @@ fn check(path: &str, entry: &RootEntry<'_>) -> Result<(), String> {
     if let Content::Link(target) = &entry.content {
         if target.is_empty() || target.contains('\0') || target.len() > MAX_TARGET_BYTES {
             return Err(format!("has {path}, a link with an impossible target"));
+        }
+    }
+    if let Content::CharacterDevice(number) | Content::BlockDevice(number) = entry.content {
+        if !number.is_possible() {
+            return Err(format!(
+                "has {path}, a device with the number {}:{}, which Linux has none of",
+                number.major, number.minor
+            ));
         }
     }
     let attributes = entry.attributes.iter();
@@ -371,6 +385,34 @@ mod tests {
         root.insert("/opt".into(), link("/x"));
         assert!(place(&mut root, "/opt/f", file(b"")).is_err());
         assert!(place(&mut root, "/usr/local", file(b"")).is_err());
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_whatever_its_order_and_kind() {
+        let mut builder = TreeBuilder::default();
+        for path in ["/b", "/a", "/c"] {
+            builder.leave_out("sockets", path);
+        }
+        for number in 0..MAX_KINDS_LEFT_OUT + 1 {
+            builder.leave_out(&format!("the attribute x{number:02}"), "/d");
+        }
+        let notes = builder.finish().notes;
+        assert_eq!(notes[0], "left out: other attributes (/d and 1 more)");
+        assert_eq!(notes[1], "left out: sockets (/a and 2 more)");
+        assert_eq!(notes.len(), MAX_KINDS_LEFT_OUT + 1);
+    }
+
+    #[test]
+    fn device_with_a_number_that_linux_does_not_have_is_refused() {
+        for (major, minor, is_good) in [
+            (4095, 1_048_575, true),
+            (4096, 0, false),
+            (1, 1 << 20, false),
+        ] {
+            let device = Content::BlockDevice(DeviceNumber { major, minor });
+            let put = TreeBuilder::default().put("/d", RootEntry::of_root(0o600, device));
+            assert_eq!(put.is_ok(), is_good, "{major}:{minor}");
+        }
     }
 
     #[test]

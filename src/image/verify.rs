@@ -5,14 +5,15 @@
 
 use super::manifest::MANIFEST_NAME;
 use super::{Image, ImageError};
+use crate::cancel::Cancel;
 use std::path::Path;
 
 /// Opens an image folder, compares every file, and looks for others.
 ///
 /// # Errors
-/// As [`Image::open`], and [`ImageError::Mismatch`] for a file that is not listed.
-pub fn verify(folder: &Path) -> Result<Image, ImageError> {
-    let image = Image::open(folder)?;
+/// As [`Image::open`], [`ImageError::Mismatch`] for a file that is not listed, [`ImageError::Cancelled`].
+pub fn verify(folder: &Path, cancel: &Cancel) -> Result<Image, ImageError> {
+    let image = Image::open_until(folder, Some(cancel))?;
     let read_error = |source| ImageError::Read {
         what: "image",
         path: image.folder.clone(),

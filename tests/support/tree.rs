@@ -104,7 +104,10 @@ pub(crate) fn tar_blocks(entries: &[TarEntry<'_>]) -> Vec<u8> {
         header.set_gid(8);
         header.set_mtime(1_000_000);
         header.set_size(0);
-        let has_bytes = matches!(kind, EntryType::Regular | EntryType::XHeader);
+        let has_bytes = matches!(
+            kind,
+            EntryType::Regular | EntryType::XHeader | EntryType::XGlobalHeader
+        );
         if has_bytes {
             header.set_size(bytes.len() as u64);
         } else if matches!(kind, EntryType::Symlink | EntryType::Link) {

@@ -14,7 +14,7 @@ pub(crate) fn image(arguments: ImageArguments, cancel: &Cancel) -> Result<u8, Fa
     match arguments.verb {
         ImageVerb::Build(arguments) => build_image(arguments, cancel),
         ImageVerb::Inject(arguments) => inject::inject_agent(arguments, cancel),
-        ImageVerb::Verify(arguments) => compare::verify_image(&arguments),
+        ImageVerb::Verify(arguments) => compare::verify_image(&arguments, cancel),
         ImageVerb::Diff(arguments) => compare::diff_images(&arguments, cancel),
     }
 }
