@@ -7,8 +7,10 @@ mod folder;
 mod wait;
 
 use folder::{Folder, elf};
+use smolvm_host::image::Manifest;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use wait::{is_running, soon};
 
@@ -23,22 +25,30 @@ fn stay(folder: &Folder, name: &str) {
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Sends SIGTERM once the tool runs; the exit code, what was said, and the tool's number.
-fn terminated(folder: &Folder, command: &mut Command) -> (i32, String, String) {
+/// Sends SIGTERM once the condition holds for the process; the exit code and what was said.
+fn terminated(command: &mut Command, condition: impl Fn(u32) -> bool) -> (i32, String) {
     let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
     let child = child.unwrap();
-    let started = soon(|| folder.path("pid").exists());
+    let started = soon(|| condition(child.id()));
     let number = child.id().to_string();
     let kill = Command::new("/bin/kill").args(["-TERM", &number]).status();
     assert!(kill.unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert!(started, "{}", String::from_utf8_lossy(&output.stderr));
-    let tool = fs::read_to_string(folder.path("pid")).unwrap();
     (
         output.status.code().unwrap(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
-        tool.trim().to_owned(),
     )
+}
+
+/// Whether a process has a file open.
+fn has_open(process: u32, file: &Path) -> bool {
+    let opened = fs::read_dir(format!("/proc/{process}/fd"))
+        .into_iter()
+        .flatten();
+    opened
+        .flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == file))
 }
 
 #[test]
@@ -63,10 +73,70 @@ fn sigterm_while_a_tool_makes_a_disk_ends_the_tool_and_leaves_nothing() {
                     inject
                 }
             };
-            let (code, told, running) = terminated(&folder, &mut command);
+            let (code, told) = terminated(&mut command, |_| folder.path("pid").exists());
             assert_eq!((code, told.as_str()), (143, ""), "{verb} {tool}");
-            assert!(!is_running(&running), "{verb} {tool}");
+            let running = fs::read_to_string(folder.path("pid")).unwrap();
+            assert!(!is_running(running.trim()), "{verb} {tool}");
             assert!(folder.names("o").is_empty(), "{verb} {tool}");
         }
+    }
+}
+
+/// A file without a byte of its own, which takes long to read.
+fn make_large(path: &Path) {
+    fs::File::create(path).unwrap().set_len(16 << 30).unwrap();
+}
+
+#[test]
+fn sigterm_while_a_large_file_is_read_is_heeded_at_once_and_leaves_nothing() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    folder.write("tree/bin/busybox", &elf(62, 1, b"busybox"));
+    let large = folder.path("tree/large");
+    make_large(&large);
+    let large = fs::canonicalize(large).unwrap();
+    for arguments in [
+        &[
+            "inject",
+            "--root",
+            "tree",
+            "--agent",
+            "agent",
+            "-o",
+            "o/out.tar.gz",
+        ][..],
+        &[
+            "inject",
+            "--root",
+            "tree",
+            "--agent",
+            "agent",
+            "-o",
+            "o/out.ext4",
+        ],
+        &["diff", "tree", "tree"],
+    ] {
+        let mut command = folder.smolctl(&[&["image"], arguments].concat());
+        let (code, told) = terminated(&mut command, |process| has_open(process, &large));
+        assert_eq!((code, told.as_str()), (143, ""), "{arguments:?}");
+        assert!(folder.names("o").is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn sigterm_while_an_image_is_verified_or_compared_is_heeded_at_once() {
+    let folder = Folder::new();
+    folder.write_image_inputs();
+    let built = folder.image_build(&folder.path("one")).output().unwrap();
+    assert!(built.status.success());
+    let mut manifest = Manifest::read(&folder.path("one")).unwrap();
+    manifest.files.get_mut("vmlinuz").unwrap().size = 16 << 30;
+    folder.write("one/manifest.json", manifest.to_json().as_bytes());
+    let large = fs::canonicalize(folder.path("one/vmlinuz")).unwrap();
+    make_large(&large);
+    for arguments in [&["verify", "one"][..], &["diff", "one", "one"]] {
+        let mut command = folder.smolctl(&[&["image"], arguments].concat());
+        let (code, told) = terminated(&mut command, |process| has_open(process, &large));
+        assert_eq!((code, told.as_str()), (143, ""), "{arguments:?}");
     }
 }

@@ -14,7 +14,9 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::{Command, Output};
 use tar::EntryType;
-use tree::{BINARY_INIT, PYTHON_INIT, image_inject, tar_archive, tar_lines, write_tree};
+use tree::{
+    BINARY_INIT, PYTHON_INIT, image_inject, tar_archive, tar_blocks, tar_lines, write_tree,
+};
 
 fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap();
@@ -349,6 +351,38 @@ fn global_header_holds_for_all_members_after_it_unless_they_say_otherwise() {
         "again.tar",
     ));
     assert!(fs::read(folder.path("again.tar")).unwrap() == out);
+}
+
+#[test]
+fn headers_of_older_archives_mean_what_they_meant() {
+    let folder = Folder::new();
+    write_tree(&folder, "unused", false);
+    let busybox = elf(62, 1, b"busybox");
+    let mut archive = tar_blocks(&[
+        ("bin/sh", EntryType::Regular, &busybox),
+        ("old/", EntryType::Regular, b""),
+        ("linked", EntryType::Link, b"bin/sh"),
+    ]);
+    // GNU tar leaves a file's size in the header of its other name, without the bytes.
+    let at = archive.len() - 512;
+    let mut header = tar::Header::from_byte_slice(&archive[at..]).clone();
+    header.set_size(busybox.len() as u64);
+    header.set_cksum();
+    archive[at..].copy_from_slice(header.as_bytes());
+    archive.extend(tar_archive(&[("after", EntryType::Regular, b"x")]));
+    let tree = folder.write("tree.tar", &archive);
+    succeed(&mut image_inject(&folder, &tree, "out.tar"));
+    let lines = tar_lines(&fs::read(folder.path("out.tar")).unwrap());
+    for line in [
+        "old/ Directory 755 7:8 ",
+        "linked Link 755 7:8 bin/sh",
+        "after Regular 755 7:8 x",
+    ] {
+        assert!(
+            lines.iter().any(|other| other == line),
+            "{line}: {lines:#?}"
+        );
+    }
 }
 
 #[test]

@@ -49,7 +49,17 @@ fn bad_archives_cost_one_sentence_and_leave_nothing() {
     broken[second] = b'?';
     let mut with_hole = tar_archive(&[good, file("a"), file("b")]);
     with_hole[second..second + 512].fill(0);
-    let cases: [(Vec<u8>, &str); 21] = [
+    let nobody = b"18 uid=4294967295\n";
+    let long = vec![b'x'; 1024 * 1024 + 1];
+    let cases: [(Vec<u8>, &str); 23] = [
+        (
+            tar_archive(&[good, ("x", EntryType::XHeader, &long), file("a")]),
+            "has an extension header of more than 1048576 bytes",
+        ),
+        (
+            tar_archive(&[good, ("x", EntryType::XHeader, nobody), file("a")]),
+            "has /a, whose owner 4294967295 is too large",
+        ),
         (with_hole, "is a broken archive (nothing but zeros at byte"),
         (
             whole[..700].to_vec(),

@@ -25,18 +25,7 @@ pub(super) fn check(root: &Root<'_>) -> Result<(), ImageError> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let foreign = root.iter().find(|(_, entry)| {
-        let is_device = matches!(
-            entry.content,
-            Content::CharacterDevice(_) | Content::BlockDevice(_)
-        );
-        let is_privileged = entry
-            .attributes
-            .keys()
-            .any(|name| name.starts_with("security."));
-        (entry.uid, entry.gid) != (0, 0) || is_device || is_privileged
-    });
-    match foreign {
+    match root.iter().find(|(_, entry)| needs_root(entry)) {
         None => Ok(()),
         Some((path, _)) => Err(ImageError::WrongCall {
             reason: format!(
@@ -45,6 +34,18 @@ pub(super) fn check(root: &Root<'_>) -> Result<(), ImageError> {
             ),
         }),
     }
+}
+
+fn needs_root(entry: &RootEntry<'_>) -> bool {
+    let is_device = matches!(
+        entry.content,
+        Content::CharacterDevice(_) | Content::BlockDevice(_)
+    );
+    let is_privileged = entry
+        .attributes
+        .keys()
+        .any(|name| name.starts_with("security."));
+    (entry.uid, entry.gid) != (0, 0) || is_device || is_privileged
 }
 
 /// Writes the root into `folder`, which is empty.
@@ -126,4 +127,33 @@ fn set_metadata(place: &Path, entry: &RootEntry<'_>) -> io::Result<()> {
 
 fn below(folder: &Path, path: &str) -> std::path::PathBuf {
     folder.join(path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_devices_and_capabilities_need_root_and_nothing_else_does() {
+        let pipe = || RootEntry::of_root(0o4755, Content::Pipe);
+        let with = |name: &str| {
+            let mut entry = pipe();
+            entry.attributes.insert(name.to_owned(), Vec::new());
+            entry
+        };
+        let number = DeviceNumber { major: 1, minor: 3 };
+        let device = |content| RootEntry { content, ..pipe() };
+        for entry in [
+            RootEntry { uid: 1, ..pipe() },
+            RootEntry { gid: 1, ..pipe() },
+            device(Content::CharacterDevice(number)),
+            device(Content::BlockDevice(number)),
+            with("security.capability"),
+        ] {
+            assert!(needs_root(&entry), "{entry:?}");
+        }
+        for entry in [pipe(), with("user.note")] {
+            assert!(!needs_root(&entry), "{entry:?}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! A tar archive as a tree.
 //!
 //! Owns finding out how the archive is packed (by its content, not by its name), unpacking it once to
-//! a temporary file without a name, and the meaning of its members. Files' bytes stay in that file.
+//! a temporary file without a name, and the meaning of its members. Files' bytes stay in that file. What
+//! unpacks xz keeps a whole block of it in memory, and most archives have one block.
 
 use super::ImageError;
 use super::content::FileContent;
@@ -154,7 +155,11 @@ fn number(path: &str, member: &Member) -> Result<DeviceNumber, String> {
 }
 
 fn owner(path: &str, number: u64) -> Result<u32, String> {
-    u32::try_from(number).map_err(|_| format!("has {path}, whose owner {number} is too large"))
+    // The greatest of 32 bits means "no owner" to chown(2), and is none.
+    u32::try_from(number)
+        .ok()
+        .filter(|owner| *owner != u32::MAX)
+        .ok_or_else(|| format!("has {path}, whose owner {number} is too large"))
 }
 
 /// The archive itself, or a temporary file with what is packed in it.

@@ -196,3 +196,37 @@ fn read_error(path: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_of_another_file_system_is_refused() {
+        // Where a kernel's files are, and where they are not.
+        let (here, there) = (Path::new("/"), Path::new("/proc"));
+        let owner = fs::metadata(here).unwrap();
+        if owner.dev() == fs::metadata(there).unwrap().dev() {
+            println!("skipped, because /proc is not mounted");
+            return;
+        }
+        let mut walk = Walk {
+            folder: here,
+            owner,
+            builder: TreeBuilder::default(),
+            linked: HashMap::new(),
+            buffer: vec![0; MAX_ATTRIBUTE_BYTES],
+            cancel: &Cancel::new().unwrap(),
+        };
+        let error = walk.add(there).unwrap_err().to_string();
+        assert!(
+            error.contains("has another file system mounted at /proc; unmount it"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn owner_and_group_of_the_folder_become_roots_each_by_itself() {
+        assert_eq!((to_root(7, 7), to_root(8, 7), to_root(0, 7)), (0, 8, 0));
+    }
+}
