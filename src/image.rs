@@ -35,6 +35,7 @@ mod error;
 mod ext4_script;
 mod folder_output;
 mod init_script;
+mod placing;
 mod program;
 mod regular;
 mod staging;

@@ -6,7 +6,8 @@ mod folder;
 
 use folder::{Folder, elf};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -74,6 +75,7 @@ fn disk_is_the_same_whatever_the_folder_umask_zone_locale_time_and_settings_of_t
             .env("TZ", zone)
             .env("LC_ALL", "de_DE.UTF-8")
             .env("E2FSPROGS_FAKE_TIME", time)
+            .env("SOURCE_DATE_EPOCH", time)
             .env("MKE2FS_CONFIG", settings)
             .status()
             .unwrap();
@@ -332,6 +334,31 @@ fn injected_tree_becomes_a_clean_disk_with_its_links_names_modes_and_attributes(
     }
     let told = asked("debugfs", &["-R", "stat /bin/busybox"], disk).1;
     assert!(told.contains("Links: 41"), "{told}");
+}
+
+#[test]
+fn disk_is_the_same_whether_the_holes_of_a_file_are_stored_or_not() {
+    let folder = folder_with_inputs();
+    let mut disks = Vec::new();
+    for name in ["stored", "left out"] {
+        folder.write(&format!("{name}/bin/busybox"), &elf(62, 1, b"busybox"));
+        let path = folder.path(name).join("file");
+        let mut file = fs::File::create(path).unwrap();
+        let (begin, hole, end) = (vec![7; 4096], vec![0; 1 << 20], [8; 100]);
+        match name {
+            "stored" => file.write_all(&[&begin, &hole, &end[..]].concat()).unwrap(),
+            _ => {
+                file.write_all_at(&begin, 0).unwrap();
+                file.write_all_at(&end, 4096 + (1 << 20)).unwrap();
+            }
+        }
+        let output = format!("{name}.ext4");
+        let mut inject = folder.smolctl(&["image", "inject", "--root", name, "--agent", "agent"]);
+        let (code, told) = outcome(inject.args(["-o", &output, "--disk-size", "16"]));
+        assert_eq!(code, 0, "{told}");
+        disks.push(fs::read(folder.path(&output)).unwrap());
+    }
+    assert!(disks[0] == disks[1]);
 }
 
 #[test]

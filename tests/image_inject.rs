@@ -386,6 +386,33 @@ fn headers_of_older_archives_mean_what_they_meant() {
 }
 
 #[test]
+fn directories_of_a_folder_have_their_modes_and_no_time_whatever_the_umask() {
+    let folder = Folder::new();
+    let tree = write_tree(&folder, "tree", false);
+    for (directory, mode) in [("etc", 0o1777), ("root", 0o2700), ("usr/share", 0o555)] {
+        fs::set_permissions(tree.join(directory), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let inject = image_inject(&folder, &tree, "out");
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(inject.get_program())
+        .args(inject.get_args());
+    succeed(&mut shell);
+    for (directory, mode) in [
+        ("etc", 0o1777),
+        ("root", 0o2700),
+        ("usr/share", 0o555),
+        ("bin", 0o755),
+        (".", 0o755),
+    ] {
+        let metadata = fs::metadata(folder.path("out").join(directory)).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, mode, "{directory}");
+        assert_eq!(metadata.mtime(), 0, "{directory}");
+    }
+}
+
+#[test]
 fn folder_as_root_keeps_owners_and_devices_and_comes_back_the_same() {
     if !is_root() {
         println!("skipped, because only root can make devices and give files away");

@@ -8,8 +8,8 @@ use super::content::FileContent;
 use super::layout::{Input, Layout, Node};
 use super::modules::Module;
 use super::packages::{Needs, Packages};
+use super::placing::place;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
-use super::tree::place;
 use std::borrow::Cow;
 
 /// The files that every root is given.

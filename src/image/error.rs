@@ -5,7 +5,7 @@ use crate::printable::printable;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why an image cannot be made or used.
 #[derive(Debug)]
@@ -119,11 +119,11 @@ impl fmt::Display for ImageError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { what, path, .. } => {
-                write!(formatter, "cannot read the {what} {}", path.display())
+                write!(formatter, "cannot read the {what} {}", shown(path))
             }
-            Self::Write { path, .. } => write!(formatter, "cannot write {}", path.display()),
-            Self::Layout { line: 0, reason } => write!(formatter, "layout: {reason}"),
-            Self::Layout { line, reason } => write!(formatter, "layout, line {line}: {reason}"),
+            Self::Write { path, .. } => write!(formatter, "cannot write {}", shown(path)),
+            Self::Layout { line: 0, reason } => write!(formatter, "layout: {}", printable(reason)),
+            Self::Layout { line, reason } => write!(formatter, "layout, line {line}: {}", printable(reason)),
             Self::Unsuitable {
                 what,
                 path,
@@ -131,14 +131,15 @@ impl fmt::Display for ImageError {
                 remedy,
             } => write!(
                 formatter,
-                "the {what} {} {reason}; {remedy}",
-                path.display()
+                "the {what} {} {}; {remedy}",
+                shown(path),
+                printable(reason)
             ),
             Self::Tree { path, reason } => {
                 write!(
                     formatter,
                     "the tree {} {}",
-                    path.display(),
+                    shown(path),
                     printable(reason)
                 )
             }
@@ -147,7 +148,7 @@ impl fmt::Display for ImageError {
                 formatter,
                 "{} has no {module}, neither as a module nor built in; take a kernel with virtio \
                  vsock (CONFIG_VIRTIO_VSOCKETS), e.g. scripts/fetch-kernel.sh ARCH 6.1",
-                folder.display()
+                shown(folder)
             ),
             Self::ToolMissing { program } => write!(
                 formatter,
@@ -169,18 +170,18 @@ impl fmt::Display for ImageError {
             Self::NotAnImage { path } => write!(
                 formatter,
                 "{} is there already and is no image of ours; name another folder or remove it",
-                path.display()
+                shown(path)
             ),
             Self::HoldsMore { path, name } => write!(
                 formatter,
                 "{} holds {name:?} beside an older image, which would be lost; name another folder or \
                  move it away",
-                path.display()
+                shown(path)
             ),
             Self::Mismatch { path, reason } => write!(
                 formatter,
                 "{} is no usable image: {}; build it again with smolctl image build",
-                path.display(),
+                shown(path),
                 printable(reason)
             ),
             Self::Cancelled => formatter.write_str("interrupted"),
@@ -188,11 +189,45 @@ impl fmt::Display for ImageError {
     }
 }
 
+/// A path, which whoever made a tree may have chosen.
+fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
+}
+
 impl std::error::Error for ImageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_words_of_others_cannot_steer_the_terminal() {
+        let path = PathBuf::from("/a\x1b[2J\nb");
+        let reason = "needs \x1b]0;x\x07".to_owned();
+        let said = [
+            ImageError::Read {
+                what: "tree",
+                path: path.clone(),
+                source: io::ErrorKind::NotFound.into(),
+            },
+            ImageError::Unsuitable {
+                what: "kernel",
+                path: path.clone(),
+                reason: reason.clone(),
+                remedy: "none".to_owned(),
+            },
+            ImageError::Layout { line: 0, reason },
+            ImageError::NotAnImage { path },
+        ];
+        for error in said.map(|error| error.to_string()) {
+            assert!(!error.contains(char::is_control), "{error:?}");
         }
     }
 }

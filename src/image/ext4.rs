@@ -167,6 +167,7 @@ fn set_environment(command: &mut Command) -> &mut Command {
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
         .env("E2FSPROGS_FAKE_TIME", TIME.to_string())
+        .env_remove("SOURCE_DATE_EPOCH")
         .env_remove("MKE2FS_SYNC")
         .env_remove("MKE2FS_FIRST_META_BG")
         .env_remove("MKE2FS_DEVICE_SECTSIZE")

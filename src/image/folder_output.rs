@@ -8,6 +8,7 @@ use super::ImageError;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
 use super::tar_output::copy;
 use crate::cancel::Cancel;
+use crate::printable::printable;
 use rustix::fs::{
     AtFlags, CWD, FileType, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
     utimensat,
@@ -72,14 +73,17 @@ pub(super) fn write(root: &Root<'_>, folder: &Path, cancel: &Cancel) -> io::Resu
     for (path, entry) in directories {
         set_metadata(&below(folder, path), entry).map_err(|error| at(path, error))?;
     }
-    Ok(())
+    match root.contains_key("/") {
+        true => Ok(()),
+        false => set_metadata(folder, &RootEntry::of_root(0o755, Content::Directory)),
+    }
 }
 
 /// Says which of many entries it was, unless that is of no interest.
 fn at(path: &str, error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::Interrupted => error,
-        kind => io::Error::new(kind, format!("{path}: {error}")),
+        kind => io::Error::new(kind, format!("{}: {error}", printable(path))),
     }
 }
 
@@ -109,7 +113,9 @@ fn set_metadata(place: &Path, entry: &RootEntry<'_>) -> io::Result<()> {
         lchown(place, Some(entry.uid), Some(entry.gid))?;
     }
     for (name, value) in &entry.attributes {
-        lsetxattr(place, name.as_str(), value, XattrFlags::empty())?;
+        lsetxattr(place, name.as_str(), value, XattrFlags::empty()).map_err(|errno| {
+            io::Error::other(format!("the attribute {} ({errno})", printable(name)))
+        })?;
     }
     if !matches!(entry.content, Content::Link(_)) {
         fs::set_permissions(place, Permissions::from_mode(entry.mode))?;

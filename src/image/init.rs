@@ -5,8 +5,8 @@
 
 use super::content::FileContent;
 use super::init_script::{AGENT_PATH, Script, examine};
+use super::placing::{follow_in, place};
 use super::root::{Content, Root, RootEntry};
-use super::tree::{follow_in, place};
 
 const INIT: &str = "/init";
 /// As in images/minimal/layout: relative, so that it also leads there from outside of the guest.

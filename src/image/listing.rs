@@ -6,6 +6,7 @@
 use super::manifest::FileSum;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
 use crate::cancel::Cancel;
+use crate::printable::printable;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -28,7 +29,7 @@ pub fn of_root(root: &Root<'_>, cancel: &Cancel) -> io::Result<Listing> {
         let line = of_entry(entry, cancel).map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("{path} in it cannot be read ({error})"),
+                format!("{} in it cannot be read ({error})", printable(path)),
             )
         })?;
         Ok((path.clone(), line))

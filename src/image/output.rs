@@ -246,11 +246,7 @@ fn write_file(
 
 fn write_folder(root: &Root<'_>, folder: &Path, cancel: &Cancel) -> io::Result<()> {
     fs::create_dir(folder)?;
-    folder_output::write(root, folder, cancel)?;
-    if !root.contains_key("/") {
-        fs::set_permissions(folder, Permissions::from_mode(0o755))?;
-    }
-    Ok(())
+    folder_output::write(root, folder, cancel)
 }
 
 fn write_error(path: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {

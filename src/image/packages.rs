@@ -6,8 +6,9 @@
 
 use super::ImageError;
 use super::elf::Elf;
+use super::placing::follow_in;
 use super::root::{Content, Root};
-use super::tree::{Tree, follow_in};
+use super::tree::Tree;
 use super::tree_path::clean;
 use crate::arch::Arch;
 use crate::cancel::Cancel;

@@ -8,6 +8,7 @@ use super::content::FileContent;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
 use super::tar_members::attribute_key;
 use crate::cancel::Cancel;
+use crate::printable::printable;
 use std::io::{self, Read, Write};
 use tar::{EntryType, Header};
 
@@ -49,8 +50,10 @@ pub(super) fn copy(
     sink: &mut impl Write,
     cancel: &Cancel,
 ) -> io::Result<()> {
-    let unreadable =
-        |error| io::Error::other(format!("{path} of the tree cannot be read ({error})"));
+    let unreadable = |error| {
+        let path = printable(path);
+        io::Error::other(format!("{path} of the tree cannot be read ({error})"))
+    };
     let mut reader = content.reader().map_err(unreadable)?;
     let mut buffer = vec![
         0;
@@ -213,4 +216,23 @@ fn padding(length: u64) -> &'static [u8] {
     const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
     let over = (length % BLOCK_BYTES as u64) as usize;
     &ZEROS[..(BLOCK_BYTES - over) % BLOCK_BYTES]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_names_that_ustar_holds_need_no_extension_header() {
+        let named = |directory: usize, name: usize| {
+            let path = format!("/{}/{}", "d".repeat(directory), "n".repeat(name));
+            let root = Root::from([(path, RootEntry::of_root(0o600, Content::Pipe))]);
+            let mut archive = Vec::new();
+            write(&root, &mut archive, &Cancel::new().unwrap()).unwrap();
+            archive.len() / BLOCK_BYTES
+        };
+        assert_eq!(named(155, 100), 1 + 2);
+        assert_eq!(named(156, 100), 3 + 2);
+        assert_eq!(named(155, 101), 3 + 2);
+    }
 }

@@ -6,6 +6,7 @@ use crate::output::print_line;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::image::compare::{Comparison, compare};
 use smolvm_host::image::verify::verify;
+use smolvm_host::printable::printable;
 use std::io::Write;
 
 /// As of diff(1).
@@ -45,7 +46,7 @@ pub(crate) fn diff_images(arguments: &ImageDiffArguments, cancel: &Cancel) -> Re
         notes,
     } = found.map_err(|error| Failure::from(error).of_diff())?;
     for note in notes {
-        let _ = writeln!(std::io::stderr(), "{note}");
+        let _ = writeln!(std::io::stderr(), "{}", printable(&note));
     }
     if arguments.json {
         let json = serde_json::to_string(&found).map_err(Failure::local);

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::output::print_line;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::image::inject::{InjectInputs, inject};
+use smolvm_host::printable::printable;
 use std::io::Write;
 
 pub(crate) fn inject_agent(
@@ -21,7 +22,7 @@ pub(crate) fn inject_agent(
     let done = inject(&inputs, &arguments.output, cancel)?;
     let mut stderr = std::io::stderr();
     for note in &done.notes {
-        let _ = writeln!(stderr, "{note}");
+        let _ = writeln!(stderr, "{}", printable(note));
     }
     let _ = writeln!(
         stderr,
