@@ -59,6 +59,14 @@ fn asked(program: &str, arguments: &[&str], disk: &Path) -> (bool, String) {
     (output.status.success(), told)
 }
 
+/// A disk's identity (`s_uuid` of its superblock).
+fn uuid_of(disk: &Path) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    let disk = fs::File::open(disk).unwrap();
+    disk.read_exact_at(&mut uuid, 1024 + 0x68).unwrap();
+    uuid
+}
+
 #[test]
 fn disk_is_the_same_whatever_the_folder_umask_zone_locale_time_and_settings_of_the_tools() {
     let mut images = Vec::new();
@@ -313,7 +321,13 @@ fn injected_tree_becomes_a_clean_disk_with_its_links_names_modes_and_attributes(
         disks.push(folder.path(output));
     }
     assert!(fs::read(&disks[0]).unwrap() == fs::read(&disks[1]).unwrap());
+    folder.write("tree/one more", b"");
+    let mut inject = folder.smolctl(&["image", "inject", "--root", "tree", "--agent", "agent"]);
+    assert_eq!(outcome(inject.args(["-o", "more.ext4"])).0, 0);
     let disk = &disks[0];
+    let (uuid, other) = (uuid_of(disk), uuid_of(&folder.path("more.ext4")));
+    assert_eq!((uuid[6] >> 4, other[6] >> 4), (8, 8));
+    assert_ne!(uuid, other, "it follows from the content");
     let (is_clean, told) = asked("e2fsck", &["-fn"], disk);
     assert!(is_clean, "{told}");
     let inside = "/a b/it\"\"s c/\u{fc}n";

@@ -293,8 +293,8 @@ fn archive_keeps_owners_links_devices_long_names_and_attributes() {
     has("bin/ Directory 755 0:0 ");
     has("bin/old Regular 755 7:8 second");
     has("bin/sh Link 755 7:8 bin/a");
-    has("dev/console Char 755 7:8 ");
-    has("dev/disk Block 755 7:8 ");
+    has("dev/console Char 755 7:8 5:1");
+    has("dev/disk Block 755 7:8 5:1");
     has("lib Symlink 777 7:8 usr/lib");
     has("run/pipe Fifo 755 7:8 ");
     has("usr/lib/library Regular 755 7:8 in usr");
@@ -345,6 +345,54 @@ fn global_header_holds_for_all_members_after_it_unless_they_say_otherwise() {
         .filter(|window| window == kept)
         .count();
     assert_eq!(count, 3);
+    succeed(&mut image_inject(
+        &folder,
+        &folder.path("out.tar"),
+        "again.tar",
+    ));
+    assert!(fs::read(folder.path("again.tar")).unwrap() == out);
+}
+
+#[test]
+fn names_targets_and_sizes_of_extension_headers_count_and_are_given_back() {
+    let folder = Folder::new();
+    write_tree(&folder, "unused", false);
+    let busybox = elf(62, 1, b"busybox");
+    let [long, target, other] = ["l", "t", "o"].map(|letter| letter.repeat(120));
+    let linkpath = format!("134 linkpath={other}\n");
+    let mut archive = tar_blocks(&[
+        ("bin/sh", EntryType::Regular, &busybox),
+        ("L", EntryType::GNULongName, format!("{long}\0").as_bytes()),
+        ("cut", EntryType::Regular, b"x"),
+        (
+            "K",
+            EntryType::GNULongLink,
+            format!("{target}\0").as_bytes(),
+        ),
+        ("gnu", EntryType::Symlink, b"cut"),
+        ("x", EntryType::XHeader, linkpath.as_bytes()),
+        ("pax", EntryType::Symlink, b"cut"),
+        ("x", EntryType::XHeader, b"9 size=3\n"),
+        ("sized", EntryType::Regular, b"abc"),
+    ]);
+    let at = archive.len() - 1024;
+    let mut header = tar::Header::from_byte_slice(&archive[at..at + 512]).clone();
+    header.set_size(0);
+    header.set_cksum();
+    archive[at..at + 512].copy_from_slice(header.as_bytes());
+    archive.extend([0; 1024]);
+    let tree = folder.write("tree.tar", &archive);
+    succeed(&mut image_inject(&folder, &tree, "out.tar"));
+    let out = fs::read(folder.path("out.tar")).unwrap();
+    let lines = tar_lines(&out);
+    for line in [
+        format!("{long} Regular 755 7:8 x"),
+        format!("gnu Symlink 777 7:8 {target}"),
+        format!("pax Symlink 777 7:8 {other}"),
+        "sized Regular 755 7:8 abc".to_owned(),
+    ] {
+        assert!(lines.contains(&line), "{line}: {lines:#?}");
+    }
     succeed(&mut image_inject(
         &folder,
         &folder.path("out.tar"),
@@ -421,26 +469,38 @@ fn folder_as_root_keeps_owners_and_devices_and_comes_back_the_same() {
     let folder = Folder::new();
     let tree = write_tree(&folder, "tree", false);
     chown(tree.join("etc/shadow"), Some(0), Some(42)).unwrap();
-    let device = rustix::fs::makedev(5, 1);
-    let kind = rustix::fs::FileType::CharacterDevice;
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        tree.join("console"),
-        kind,
-        0o600.into(),
-        device,
-    )
-    .unwrap();
+    // The second number has more than eight bits in both parts.
+    let devices = [
+        (
+            "console",
+            rustix::fs::FileType::CharacterDevice,
+            rustix::fs::makedev(5, 1),
+        ),
+        (
+            "disk",
+            rustix::fs::FileType::BlockDevice,
+            rustix::fs::makedev(259, 70_000),
+        ),
+    ];
+    for (name, kind, number) in devices {
+        let path = tree.join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), number).unwrap();
+    }
     succeed(&mut image_inject(&folder, &tree, "out"));
     let shadow = fs::metadata(folder.path("out/etc/shadow")).unwrap();
     assert_eq!(
         (shadow.gid(), shadow.mode() & 0o7777, shadow.mtime()),
         (42, 0o600, 0)
     );
-    assert_eq!(
-        fs::metadata(folder.path("out/console")).unwrap().rdev(),
-        device
-    );
+    for (name, kind, number) in devices {
+        let metadata = fs::metadata(folder.path("out").join(name)).unwrap();
+        assert_eq!(metadata.rdev(), number, "{name}");
+        assert_eq!(
+            rustix::fs::FileType::from_raw_mode(metadata.mode()),
+            kind,
+            "{name}"
+        );
+    }
     let one = fs::metadata(folder.path("out/etc/passwd")).unwrap().ino();
     assert_eq!(
         fs::metadata(folder.path("out/bin/accounts")).unwrap().ino(),

@@ -51,7 +51,12 @@ fn bad_archives_cost_one_sentence_and_leave_nothing() {
     with_hole[second..second + 512].fill(0);
     let nobody = b"18 uid=4294967295\n";
     let long = vec![b'x'; 1024 * 1024 + 1];
-    let cases: [(Vec<u8>, &str); 23] = [
+    let sparse = b"22 GNU.sparse.major=1\n";
+    let cases: [(Vec<u8>, &str); 24] = [
+        (
+            tar_archive(&[good, ("x", EntryType::XHeader, sparse), file("a")]),
+            "has /a with its holes left out; make the archive without --sparse",
+        ),
         (
             tar_archive(&[good, ("x", EntryType::XHeader, &long), file("a")]),
             "has an extension header of more than 1048576 bytes",

@@ -216,8 +216,8 @@ mod tests {
     use crate::image::root::Root;
     use std::os::unix::fs::PermissionsExt;
 
-    #[test]
-    fn debugfs_that_a_signal_ends_without_a_word_is_an_error() {
+    /// What comes of a debugfs that does this instead of its work.
+    fn written_by(debugfs: &str) -> Result<(), ImageError> {
         let folder = tempfile::tempdir().unwrap();
         let program = |name: &str, script: &str| {
             let path = folder.path().join(name);
@@ -227,19 +227,40 @@ mod tests {
         };
         let tools = Ext4Tools {
             mke2fs: program("mke2fs", "exit 0"),
-            debugfs: program("debugfs", "kill -KILL $$"),
+            debugfs: program("debugfs", debugfs),
             version: "1.47.0".to_owned(),
         };
         let scratch = folder.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
         let cancel = Cancel::new().unwrap();
         let disk = folder.path().join("disk");
-        let written = tools.write(&Root::new(), 64, &disk, &scratch, &cancel);
+        tools.write(&Root::new(), 64, &disk, &scratch, &cancel)
+    }
+
+    /// One after another: a program that was just written cannot be run while another thread's child has it open.
+    #[test]
+    fn debugfs_that_says_an_error_or_ends_by_a_signal_has_failed_whatever_its_exit_code() {
+        let written = written_by("kill -KILL $$");
         assert!(
             matches!(
                 &written,
                 Err(ImageError::Tool { program: "debugfs", reason }) if reason.contains("signal")
             ),
+            "{written:?}"
+        );
+        let banner = "echo 'debugfs 1.47.0 (5-Feb-2023)' >&2";
+        assert!(written_by(banner).is_ok());
+        let written = written_by(&format!("{banner}; echo 'mkdir: it is odd' >&2"));
+        assert!(
+            matches!(
+                &written,
+                Err(ImageError::Tool { program: "debugfs", reason }) if reason == "mkdir: it is odd"
+            ),
+            "{written:?}"
+        );
+        let written = written_by("echo 'write: Could not allocate block in ext2 filesystem' >&2");
+        assert!(
+            matches!(written, Err(ImageError::DiskTooSmall { size_mib: 64 })),
             "{written:?}"
         );
     }

@@ -106,7 +106,11 @@ pub(crate) fn tar_blocks(entries: &[TarEntry<'_>]) -> Vec<u8> {
         header.set_size(0);
         let has_bytes = matches!(
             kind,
-            EntryType::Regular | EntryType::XHeader | EntryType::XGlobalHeader
+            EntryType::Regular
+                | EntryType::XHeader
+                | EntryType::XGlobalHeader
+                | EntryType::GNULongName
+                | EntryType::GNULongLink
         );
         if has_bytes {
             header.set_size(bytes.len() as u64);
@@ -133,7 +137,7 @@ pub(crate) fn tar_archive(entries: &[TarEntry<'_>]) -> Vec<u8> {
     archive
 }
 
-/// What stands in an archive: name, kind, mode, owner, and link or bytes, a line each.
+/// What stands in an archive: name, kind, mode, owner, and link, device number or bytes, a line each.
 pub(crate) fn tar_lines(archive: &[u8]) -> Vec<String> {
     let mut archive = tar::Archive::new(archive);
     let mut lines = Vec::new();
@@ -146,6 +150,11 @@ pub(crate) fn tar_lines(archive: &[u8]) -> Vec<String> {
         assert_eq!(header.username_bytes(), Some(&b""[..]));
         if let Some(target) = entry.link_name_bytes() {
             bytes = target.into_owned();
+        }
+        if matches!(header.entry_type(), EntryType::Char | EntryType::Block) {
+            let number = [header.device_major(), header.device_minor()];
+            let [major, minor] = number.map(|number| number.unwrap().unwrap());
+            bytes = format!("{major}:{minor}").into_bytes();
         }
         lines.push(format!(
             "{} {:?} {:o} {}:{} {}",
