@@ -16,6 +16,7 @@ pub mod start;
 pub mod stop;
 
 mod boot;
+mod cmdline;
 mod console;
 mod detached;
 mod disk;

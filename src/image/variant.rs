@@ -8,6 +8,8 @@ use std::str::FromStr;
 pub enum Variant {
     /// An initramfs with the agent and busybox, and nothing else.
     Minimal,
+    /// The same, with drivers for a disk that has the root.
+    Disk,
     /// A root file system on a disk, with an ssh server besides.
     Ssh,
 }
@@ -27,13 +29,14 @@ const SSH_FILES: [(&str, &str); 2] = [
 
 impl Variant {
     /// Every one there is.
-    pub const ALL: [Self; 2] = [Self::Minimal, Self::Ssh];
+    pub const ALL: [Self; 3] = [Self::Minimal, Self::Disk, Self::Ssh];
 
     /// Its name, which is also its folder's.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Minimal => "minimal",
+            Self::Disk => "disk",
             Self::Ssh => "ssh",
         }
     }
@@ -43,6 +46,7 @@ impl Variant {
     pub fn layout(self) -> &'static str {
         match self {
             Self::Minimal => include_str!("../../images/minimal/layout"),
+            Self::Disk => include_str!("../../images/disk/layout"),
             Self::Ssh => include_str!("../../images/ssh/layout"),
         }
     }
@@ -51,7 +55,7 @@ impl Variant {
     #[must_use]
     pub fn file(self, name: &str) -> Option<&'static str> {
         let files: &[(&str, &str)] = match self {
-            Self::Minimal => &MINIMAL_FILES,
+            Self::Minimal | Self::Disk => &MINIMAL_FILES,
             Self::Ssh => &SSH_FILES,
         };
         let (_, content) = files.iter().find(|(known, _)| *known == name)?;
@@ -72,6 +76,6 @@ impl FromStr for Variant {
         Self::ALL
             .into_iter()
             .find(|variant| variant.name() == name)
-            .ok_or_else(|| format!("unknown variant '{name}': use minimal or ssh"))
+            .ok_or_else(|| format!("unknown variant '{name}': use minimal, disk or ssh"))
     }
 }

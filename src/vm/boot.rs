@@ -7,9 +7,10 @@
 
 use super::VmError;
 use super::accelerator::Accelerator;
-use super::console::{Console, last_lines, log_says};
+use super::console::{Console, end_of, last_lines};
 use super::detached::{self, Detached};
 use super::device::{DEVICE_PROGRAM, DeviceSockets};
+use super::network::refused_port;
 use super::qemu::{self, QemuSpec};
 use super::record::VmRecord;
 use super::registry::Registry;
@@ -19,7 +20,7 @@ use crate::deadline::Deadline;
 use crate::target::GuestCid;
 use crate::transport::pause;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often files and processes are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -30,17 +31,23 @@ const KVM_FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
 /// After so much silence on a console that has said something, the agent is asked even though nothing
 /// told that it was started: another `/init` may not say so, or the kernel may have talked in between.
 const UNMARKED_SILENCE: Duration = Duration::from_secs(5);
-/// How long the agent may take to answer then.
-const UNMARKED_PING_LIMIT: Duration = Duration::from_secs(1);
+/// After so long it is asked in spite of a console that never falls silent: systemd shows what it waits for
+/// several times a second, for as long as it waits.
+const UNMARKED_TALK: Duration = Duration::from_secs(10);
 /// What QEMU says where the host's kernel has given the CID to another VM.
 const CID_TAKEN: &str = "unable to set guest cid";
 /// How long the agent is asked before QEMU is looked at again.
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
+/// The name of a VM's own disk in its directory.
+const ROOT_DISK_NAME: &str = "root.ext4";
+
 /// What does not change from one try to the next.
 pub(super) struct BootPlan<'start> {
     pub(super) registry: &'start Registry,
     pub(super) dir: PathBuf,
+    /// The disk that is copied for the VM, where its root is on one.
+    pub(super) root_disk: Option<PathBuf>,
     pub(super) qemu: PathBuf,
     pub(super) device: Option<(PathBuf, DeviceSockets)>,
     pub(super) cid: GuestCid,
@@ -51,6 +58,12 @@ pub(super) struct BootPlan<'start> {
 }
 
 impl BootPlan<'_> {
+    /// The VM's own copy.
+    pub(super) fn own_disk(&self) -> Option<PathBuf> {
+        self.root_disk.as_ref()?;
+        Some(self.dir.join(ROOT_DISK_NAME))
+    }
+
     fn kvm_first_word_limit(&self) -> Duration {
         KVM_FIRST_WORD_LIMIT.min(self.ready_limit / 2)
     }
@@ -128,7 +141,7 @@ impl<'start> Boot<'start> {
         accelerator: Accelerator,
         record: &VmRecord,
     ) -> Result<(), VmError> {
-        let mut unmarked = Deadline::after(UNMARKED_SILENCE);
+        let mut asked = Instant::now();
         let mut console = Console::new(&self.log("console"));
         let first_word = Deadline::after(self.plan.kvm_first_word_limit());
         loop {
@@ -137,11 +150,16 @@ impl<'start> Boot<'start> {
                 return Ok(());
             }
             self.check_processes()?;
-            if console.is_silent_for(UNMARKED_SILENCE) && unmarked.has_passed() {
-                if self.channel(record).ping(UNMARKED_PING_LIMIT).is_ok() {
+            let is_time = match console.is_silent_for(UNMARKED_SILENCE) {
+                true => asked.elapsed() >= UNMARKED_SILENCE,
+                false => asked.elapsed() >= UNMARKED_TALK && console.has_begun(),
+            };
+            if is_time {
+                let left = self.plan.deadline.remaining().unwrap_or(PING_LIMIT);
+                if self.channel(record).ping(left.min(PING_LIMIT)).is_ok() {
                     return Ok(());
                 }
-                unmarked = Deadline::after(UNMARKED_SILENCE);
+                asked = Instant::now();
             }
             if accelerator == Accelerator::Kvm {
                 self.check_kvm(&console, first_word)?;
@@ -155,7 +173,7 @@ impl<'start> Boot<'start> {
 
     /// KVM that fails need not end QEMU: it pauses the guest, or the guest spins without a word.
     fn check_kvm(&self, console: &Console, first_word: Deadline) -> Result<(), VmError> {
-        if log_says(&self.log("qemu"), "KVM internal error") {
+        if end_of(&self.log("qemu")).contains("KVM internal error") {
             return Err(VmError::Kvm {
                 reason: "QEMU reports a KVM internal error".to_owned(),
             });
@@ -213,25 +231,29 @@ impl<'start> Boot<'start> {
         }
     }
 
-    /// QEMU tells two of the reasons for which it ends, and something helps against both.
+    /// QEMU tells three of the reasons for which it ends, and something helps against each.
     fn explain(&self, error: VmError, accelerator: Accelerator) -> VmError {
-        let log = self.log("qemu");
-        match error {
-            VmError::Died { .. } if log_says(&log, CID_TAKEN) => VmError::CidTaken {
-                cid: self.plan.cid.number(),
-            },
-            VmError::Died { .. }
-                if accelerator == Accelerator::Kvm
-                    && ["kvm", "KVM"].iter().any(|word| log_says(&log, word)) =>
-            {
-                let lines = last_lines(&[("qemu", &log)]);
-                let line = lines.lines().last().unwrap_or_default().trim();
-                VmError::Kvm {
-                    reason: format!("QEMU ended ({line})"),
-                }
-            }
-            error => error,
+        if !matches!(error, VmError::Died { .. }) {
+            return error;
         }
+        let log = self.log("qemu");
+        let said = end_of(&log);
+        if said.contains(CID_TAKEN) {
+            let cid = self.plan.cid.number();
+            return VmError::CidTaken { cid };
+        }
+        if let Some(port) = refused_port(&said) {
+            let source = std::io::ErrorKind::AddrInUse.into();
+            return VmError::HostPort { port, source };
+        }
+        if accelerator == Accelerator::Kvm && ["kvm", "KVM"].iter().any(|word| said.contains(word))
+        {
+            let lines = last_lines(&[("qemu", &log)]);
+            let line = lines.lines().last().unwrap_or_default().trim();
+            let reason = format!("QEMU ended ({line})");
+            return VmError::Kvm { reason };
+        }
+        error
     }
 
     fn not_ready(&self) -> VmError {

@@ -71,9 +71,9 @@ impl Console {
     }
 }
 
-/// Whether a log has `words` within its last lines.
-pub(super) fn log_says(log: &Path, words: &str) -> bool {
-    tail(log).is_ok_and(|text| text.contains(words))
+/// A log's last lines as text; empty where there are none.
+pub(super) fn end_of(log: &Path) -> String {
+    tail(log).unwrap_or_default()
 }
 
 /// The last lines of each log, each under its name, ready to follow a sentence; empty where none has

@@ -1,8 +1,7 @@
-//! A VM's own copy of its image's disk.
+//! A VM's own copy of a disk: its image's, or one of the caller's.
 //!
-//! Owns the copying: what a guest writes must not get into the image, which others boot from and whose
-//! manifest says what it holds. Where the file system can share blocks, nothing is copied; elsewhere
-//! holes stay holes.
+//! Owns what passes for a disk of the caller's, and the copying: what a guest writes must not get into what
+//! others boot from. Where the file system can share blocks, nothing is copied; elsewhere holes stay holes.
 
 use super::VmError;
 use crate::cancel::Cancel;
@@ -11,30 +10,68 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where the superblock of ext2, ext3 and ext4 has its two magic bytes, and which they are.
+const EXT_MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xEF]);
 
 /// Bytes that are copied at a time.
 const CHUNK_BYTES: u64 = 1024 * 1024;
 
-/// Copies `from` to `to`, which is replaced.
+/// The absolute path of a disk of the caller's: a file that is an ext4 file system from its beginning.
 ///
 /// # Errors
-/// [`VmError::State`] where it cannot be read or written, [`VmError::Cancelled`].
-pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), VmError> {
-    let state_error = |path: &Path, source: io::Error| VmError::State {
+/// [`VmError::UnsuitableDisk`].
+pub(super) fn find(path: &Path) -> Result<PathBuf, VmError> {
+    let refuse = |reason: String| VmError::UnsuitableDisk {
         path: path.to_owned(),
-        source,
+        reason,
     };
-    let source = File::open(from).map_err(|error| state_error(from, error))?;
-    let target = File::create(to).map_err(|error| state_error(to, error))?;
-    if ioctl_ficlone(&target, &source).is_ok() {
-        return Ok(());
+    let io_error = |error: io::Error| refuse(format!("cannot be read ({error})"));
+    let found = path.canonicalize().map_err(io_error)?;
+    // Asked before it is opened, for which a pipe would have us wait.
+    if !found.metadata().map_err(io_error)?.is_file() {
+        return Err(refuse("is no regular file".to_owned()));
     }
-    match copy_data(&source, &target, cancel) {
+    let (position, magic) = EXT_MAGIC;
+    let mut bytes = [0; 2];
+    let file = File::open(&found).map_err(io_error)?;
+    match file.read_exact_at(&mut bytes, position) {
+        Ok(()) if bytes == magic => Ok(found),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(io_error(error)),
+        _ => Err(refuse("holds no ext4 file system".to_owned())),
+    }
+}
+
+/// Copies `from` to `to`, which is replaced. What was copied of it goes again where that fails: a full file
+/// system would not even let the VM's directory be put aside.
+///
+/// # Errors
+/// [`VmError::DiskCopy`] where it cannot be read or written, [`VmError::Cancelled`].
+pub(super) fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<(), VmError> {
+    let copied = open_and_copy(from, to, cancel);
+    if !matches!(copied, Ok(true)) {
+        // It may not have been made.
+        let _ = std::fs::remove_file(to);
+    }
+    match copied {
         Ok(true) => Ok(()),
         Ok(false) => Err(VmError::Cancelled),
-        Err(error) => Err(state_error(to, error)),
+        Err(source) => Err(VmError::DiskCopy {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            source,
+        }),
     }
+}
+
+fn open_and_copy(from: &Path, to: &Path, cancel: &Cancel) -> io::Result<bool> {
+    let source = File::open(from)?;
+    let target = File::create(to)?;
+    if ioctl_ficlone(&target, &source).is_ok() {
+        return Ok(true);
+    }
+    copy_data(&source, &target, cancel)
 }
 
 /// Says whether all of it was copied.

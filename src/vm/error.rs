@@ -6,6 +6,7 @@ use crate::image::ImageError;
 use crate::places::NoPlace;
 use std::fmt;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub enum VmError {
         name: String,
         /// What it booted.
         image: PathBuf,
+        /// The disk that it had besides.
+        disk: Option<PathBuf>,
     },
     /// Somebody is starting the VM.
     StillStarting {
@@ -80,6 +83,46 @@ pub enum VmError {
     },
     /// The image cannot be used.
     Image(ImageError),
+    /// What should be the root's disk is none.
+    UnsuitableDisk {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, as the end of a sentence.
+        reason: String,
+    },
+    /// The image cannot lead to a disk.
+    NoDiskDriver {
+        /// The image folder.
+        image: PathBuf,
+    },
+    /// The disk cannot be copied for the VM.
+    DiskCopy {
+        /// The disk.
+        from: PathBuf,
+        /// The VM's own.
+        to: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is a key for ssh, and nobody in the image who would read it.
+    NoSshServer {
+        /// The image folder.
+        image: PathBuf,
+    },
+    /// The kernel would cut its command line.
+    CommandLineTooLong {
+        /// How long it would be.
+        bytes: usize,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// A port of this machine cannot be led to the guest.
+    HostPort {
+        /// The port.
+        port: NonZeroU16,
+        /// Why not.
+        source: io::Error,
+    },
     /// QEMU is not installed.
     QemuMissing {
         /// The program.
@@ -170,12 +213,18 @@ impl fmt::Display for VmError {
                 formatter,
                 "there is no VM named {name}; smolctl vm list shows those there are"
             ),
-            Self::NotRunning { name, image } => write!(
-                formatter,
-                "the VM {name} has stopped; start it anew with smolctl vm start --name \
-                 {name} --image {}",
-                shell_word(image)
-            ),
+            Self::NotRunning { name, image, disk } => {
+                write!(
+                    formatter,
+                    "the VM {name} has stopped; start it anew with smolctl vm start --name \
+                     {name} --image {}",
+                    shell_word(image)
+                )?;
+                match disk {
+                    Some(disk) => write!(formatter, " --disk {}", shell_word(disk)),
+                    None => Ok(()),
+                }
+            }
             Self::StillStarting { name, pid } => write!(
                 formatter,
                 "the VM {name} is still being started by process {pid}; wait, or interrupt that one"
@@ -192,6 +241,46 @@ impl fmt::Display for VmError {
                 path.display()
             ),
             Self::Image(error) => error.fmt(formatter),
+            Self::UnsuitableDisk { path, reason } => write!(
+                formatter,
+                "{} cannot be the root's disk, because it {reason}; smolctl image inject -o NAME.ext4 \
+                 makes one",
+                path.display()
+            ),
+            Self::NoDiskDriver { image } => write!(
+                formatter,
+                "the image {} has no driver for a disk; build one with smolctl image build --variant \
+                 disk, which has",
+                image.display()
+            ),
+            Self::DiskCopy { from, to, .. } => write!(
+                formatter,
+                "cannot copy the disk {} to {}",
+                from.display(),
+                to.display()
+            ),
+            Self::NoSshServer { image } => write!(
+                formatter,
+                "the image {} has no ssh server that would read a key; leave --ssh-key out, or build one \
+                 with smolctl image build --variant ssh",
+                image.display()
+            ),
+            Self::CommandLineTooLong { bytes, limit } => write!(
+                formatter,
+                "the kernel's command line would have {bytes} bytes, and a kernel reads {limit}; shorten \
+                 --kernel-append, or take a shorter --ssh-key"
+            ),
+            Self::HostPort { port, source } => match source.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    formatter,
+                    "port {port} of this machine is taken; choose another HOSTPORT for --forward"
+                ),
+                _ => write!(
+                    formatter,
+                    "port {port} of this machine cannot be had ({source}); choose another HOSTPORT for \
+                     --forward, from 1024 on"
+                ),
+            },
             Self::QemuMissing { program, arch } => write!(
                 formatter,
                 "{program} is not installed; scripts/vm-tools.sh --arch {arch} installs it"
@@ -239,6 +328,7 @@ impl std::error::Error for VmError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::State { source, .. }
+            | Self::DiskCopy { source, .. }
             | Self::Spawn { source, .. }
             | Self::KernelDevice { source } => Some(source),
             Self::Image(error) => error.source(),

@@ -3,7 +3,9 @@
 //! Owns the addresses, which are those that guests of the Python system take without being told:
 //! 172.16.0.2 by way of 172.16.0.1.
 
+use super::VmError;
 use std::fmt;
+use std::net::{Ipv4Addr, TcpListener};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -11,6 +13,8 @@ const NETWORK: &str = "172.16.0.0/24";
 const GATEWAY: &str = "172.16.0.1";
 const GUEST: &str = "172.16.0.2";
 const NAME_SERVER: &str = "172.16.0.3";
+/// What QEMU says of a port that it cannot have, up to its number.
+const PORT_REFUSED: &str = "Could not set up host forwarding rule 'tcp:127.0.0.1:";
 
 /// What a guest's network is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +36,25 @@ pub struct Forward {
 }
 
 impl Network {
+    /// Asks this machine for the ports that it should lead to the guest, and gives them back: whoever takes one
+    /// before QEMU does has it say so ([`refused_port`]).
+    pub(super) fn check_ports(&self) -> Result<(), VmError> {
+        let Self::User(forwards) = self else {
+            return Ok(());
+        };
+        let listen = |forward: &Forward| {
+            let port = forward.host_port;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port.get()))
+                .map_err(|source| VmError::HostPort { port, source })
+        };
+        // Held together, since a port can be named twice.
+        forwards
+            .iter()
+            .map(listen)
+            .collect::<Result<Vec<_>, _>>()
+            .map(drop)
+    }
+
     /// QEMU's `-netdev`, where there is a network.
     pub(super) fn backend(&self) -> Option<String> {
         let Self::User(forwards) = self else {
@@ -50,6 +73,13 @@ impl Network {
         }
         Some(backend)
     }
+}
+
+/// The port of this machine that QEMU could not have, where its log tells of one.
+pub(super) fn refused_port(log: &str) -> Option<NonZeroU16> {
+    let (_, rule) = log.split_once(PORT_REFUSED)?;
+    let digits = rule.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 /// A text that is no forwarded port.
@@ -98,5 +128,31 @@ mod tests {
             assert!(text.parse::<Forward>().is_err(), "{text}");
         }
         assert_eq!(Network::None.backend(), None);
+    }
+
+    #[test]
+    fn port_that_qemu_could_not_have_is_read_from_its_log() {
+        let said = "qemu: -netdev user,id=network: Could not set up host forwarding rule \
+                    'tcp:127.0.0.1:2222-172.16.0.2:22'\n";
+        assert_eq!(refused_port(said), NonZeroU16::new(2222));
+        assert_eq!(refused_port("qemu: no such machine"), None);
+    }
+
+    #[test]
+    fn ports_are_refused_where_one_is_taken_or_named_twice() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host_port = NonZeroU16::new(taken.local_addr().unwrap().port()).unwrap();
+        let guest_port = host_port;
+        let forward = Forward {
+            host_port,
+            guest_port,
+        };
+        let network = Network::User(vec![forward]);
+        assert!(
+            matches!(network.check_ports(), Err(VmError::HostPort { port, .. }) if port == host_port)
+        );
+        drop(taken);
+        network.check_ports().unwrap();
+        assert!(Network::User(vec![forward, forward]).check_ports().is_err());
     }
 }

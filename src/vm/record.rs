@@ -61,6 +61,9 @@ pub struct VmRecord {
     pub arch: Arch,
     /// The image folder that it was started from.
     pub image: PathBuf,
+    /// The disk that its own was copied from, where that was not the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<PathBuf>,
     /// What executes the guest's instructions; `None` until that is known.
     pub accelerator: Option<Accelerator>,
     /// The guest's CID.
@@ -103,7 +106,7 @@ impl VmRecord {
             VsockPath::Cid => None,
             VsockPath::Socket(path) => Some(path),
         };
-        std::iter::once(&self.image).chain(socket)
+        std::iter::once(&self.image).chain(&self.disk).chain(socket)
     }
 
     /// Where the VM's agent is reached.

@@ -108,6 +108,7 @@ impl Registry {
             return Err(VmError::NotRunning {
                 name: record.name,
                 image: record.image,
+                disk: record.disk,
             });
         }
         record.address().ok_or_else(|| VmError::BrokenRecord {
@@ -342,6 +343,7 @@ pub(super) mod tests {
             phase: Phase::Starting,
             arch: Arch::X86_64,
             image: PathBuf::from("/image"),
+            disk: None,
             accelerator: None,
             cid,
             vsock: VsockPath::Cid,

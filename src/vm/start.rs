@@ -10,11 +10,11 @@ use super::process::ProcessId;
 use super::qemu::{QemuSpec, VsockBackend};
 use super::record::{Phase, RECORD_FORMAT, Status, VmRecord, VsockPath, boot_id};
 use super::registry::{Registry, RegistryLock};
-use super::{Network, VmError, disk, stop};
+use super::{Network, VmError, cmdline, disk, stop};
 use crate::cancel::Cancel;
 use crate::channel::Pong;
 use crate::deadline::Deadline;
-use crate::image::Image;
+use crate::image::{Image, Variant};
 use crate::target::{GuestCid, VmName};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,14 +22,13 @@ use std::time::Duration;
 /// How many CIDs are tried where others on this host have taken the first.
 const CID_TRIES: u32 = 16;
 
-/// The name of a VM's own disk in its directory.
-const ROOT_DISK_NAME: &str = "root.ext4";
-
 /// What somebody wants of a VM.
 #[derive(Clone, Debug)]
 pub struct StartOptions {
     /// The image folder.
     pub image: PathBuf,
+    /// A disk to boot a copy of, in place of the root that the image has: an ext4 file system.
+    pub disk: Option<PathBuf>,
     /// The VM's name; `None` takes the next free `vmN`.
     pub name: Option<VmName>,
     /// Memory in MiB.
@@ -42,6 +41,8 @@ pub struct StartOptions {
     pub network: Network,
     /// What provides the vsock device.
     pub device: DeviceChoice,
+    /// A public key, as its file's one line, that may log in as root by ssh.
+    pub authorized_key: Option<String>,
     /// Words to add to the kernel's command line.
     pub kernel_append: Option<String>,
     /// How long the agent may take to answer, from QEMU's first start, whatever is tried meanwhile.
@@ -77,15 +78,25 @@ pub fn start(
     report: &mut dyn FnMut(Progress),
 ) -> Result<Started, VmError> {
     let image = Image::open(&options.image)?;
+    let cmdline = cmdline::of(&image, options)?;
+    let disk = match &options.disk {
+        Some(_) if !may_have_disk_driver(&image) => {
+            let image = image.folder;
+            return Err(VmError::NoDiskDriver { image });
+        }
+        Some(disk) => Some(disk::find(disk)?),
+        None => None,
+    };
     let qemu = find_qemu(image.manifest.arch)?;
     let provider = DeviceProvider::find(options.device)?;
     let own_cid = provider.own_cid();
-    let record = register(registry, options, &image, &provider, cancel)?;
+    let record = register(registry, options, &image, disk, &provider, cancel)?;
     let mut vm = Unfinished {
         registry,
         record,
         kept: false,
     };
+    options.network.check_ports()?;
     let dir = registry.dir(&vm.record.name);
     let device = match provider {
         DeviceProvider::Kernel => None,
@@ -93,6 +104,7 @@ pub fn start(
     };
     let mut plan = BootPlan {
         registry,
+        root_disk: vm.record.disk.clone().or_else(|| image.root_disk()),
         qemu,
         device,
         cid: GuestCid::new(vm.record.cid).expect("the record was made with a guest's CID"),
@@ -103,7 +115,7 @@ pub fn start(
     };
     let mut tries = 1;
     let pong = loop {
-        let spec = spec_of(options, &image, &plan, &vm.record.name);
+        let spec = spec_of(options, &image, &plan, &cmdline, &vm.record.name);
         match boot(&plan, spec, options.acceleration, &image, &mut vm, report) {
             Err(VmError::CidTaken { .. }) if tries < CID_TRIES => tries += 1,
             outcome => break outcome?,
@@ -115,6 +127,15 @@ pub fn start(
         record: vm.record.clone(),
         pong,
     })
+}
+
+/// Whether the kernel can get to a disk. A minimal image has what leads to the agent alone; one without modules
+/// has a kernel that needs none, and of a layout that is not ours nothing is known.
+fn may_have_disk_driver(image: &Image) -> bool {
+    let manifest = &image.manifest;
+    manifest.variant.parse() != Ok(Variant::Minimal)
+        || manifest.modules.is_empty()
+        || manifest.modules.iter().any(|name| name == "virtio_blk")
 }
 
 /// Other users, and programs that are not ours, give out CIDs of this host as well.
@@ -155,6 +176,7 @@ fn register(
     registry: &Registry,
     options: &StartOptions,
     image: &Image,
+    disk: Option<PathBuf>,
     provider: &DeviceProvider,
     cancel: &Cancel,
 ) -> Result<VmRecord, VmError> {
@@ -179,6 +201,7 @@ fn register(
         phase: Phase::Starting,
         arch: image.manifest.arch,
         image: image.folder.clone(),
+        disk,
         accelerator: None,
         cid: lock.free_cid(GuestCid::FIRST, provider.own_cid())?.number(),
         vsock,
@@ -200,12 +223,13 @@ fn make_room(lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Res
     }
 }
 
-fn spec_of(options: &StartOptions, image: &Image, plan: &BootPlan<'_>, name: &str) -> QemuSpec {
-    let mut cmdline = image.manifest.cmdline.clone();
-    if let Some(words) = &options.kernel_append {
-        cmdline.push(' ');
-        cmdline.push_str(words);
-    }
+fn spec_of(
+    options: &StartOptions,
+    image: &Image,
+    plan: &BootPlan<'_>,
+    cmdline: &str,
+    name: &str,
+) -> QemuSpec {
     QemuSpec {
         name: name.to_owned(),
         arch: image.manifest.arch,
@@ -214,9 +238,9 @@ fn spec_of(options: &StartOptions, image: &Image, plan: &BootPlan<'_>, name: &st
         cpus: options.cpus,
         kernel: image.kernel(),
         initramfs: image.initramfs(),
-        root_disk: image.root_disk().map(|_| plan.dir.join(ROOT_DISK_NAME)),
+        root_disk: plan.own_disk(),
         network: options.network.clone(),
-        cmdline,
+        cmdline: cmdline.to_owned(),
         vsock: match &plan.device {
             None => VsockBackend::Kernel(plan.cid),
             Some((_, sockets)) => VsockBackend::VhostUser(sockets.vhost_user.clone()),
@@ -240,7 +264,7 @@ fn boot(
             accelerator,
             ..spec.clone()
         };
-        boot_once(plan, &spec, image, vm)
+        boot_once(plan, &spec, vm)
     };
     let arch = image.manifest.arch;
     match acceleration {
@@ -282,13 +306,12 @@ fn boot(
 fn boot_once(
     plan: &BootPlan<'_>,
     spec: &QemuSpec,
-    image: &Image,
     vm: &mut Unfinished<'_>,
 ) -> Result<Pong, VmError> {
     let _ = std::fs::remove_file(&spec.console);
     // A new one for each try: a guest that came up half the way may have written to it.
-    if let Some((from, to)) = image.root_disk().zip(spec.root_disk.as_deref()) {
-        disk::copy(&from, to, plan.cancel)?;
+    if let Some((from, to)) = plan.root_disk.as_deref().zip(spec.root_disk.as_deref()) {
+        disk::copy(from, to, plan.cancel)?;
     }
     let mut boot = Boot::new(plan);
     let pong = boot.run(spec, &mut vm.record)?;

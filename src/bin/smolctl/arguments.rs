@@ -230,8 +230,8 @@ pub(crate) struct ImageBuildArguments {
     /// The static guest agent
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: PathBuf,
-    /// What the image holds: minimal (an initramfs with agent and busybox), or ssh (a disk with an
-    /// ssh server besides)
+    /// What the image holds: minimal (an initramfs with agent and busybox), disk (the same with drivers for a
+    /// disk that vm start --disk names), or ssh (a disk with an ssh server besides)
     #[arg(long, default_value = "minimal")]
     pub(crate) variant: Variant,
     /// A layout of your own in place of a variant's
@@ -271,9 +271,14 @@ pub(crate) enum VmVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct VmStartArguments {
-    /// The image folder; otherwise images/minimal-ARCH in the cache folder
+    /// The image folder; otherwise images/minimal-x86_64 or images/minimal-aarch64, as this machine is, in the
+    /// cache folder
     #[arg(long, value_name = "DIR")]
     pub(crate) image: Option<PathBuf>,
+    /// A disk of your own, such as image inject -o NAME.ext4 makes, as the root in place of the image's; the VM
+    /// writes to a copy. The image has to have drivers for it: its variant is disk or ssh
+    #[arg(long, value_name = "FILE")]
+    pub(crate) disk: Option<PathBuf>,
     /// The VM's name; otherwise the next free vmN
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -298,7 +303,8 @@ pub(crate) struct VmStartArguments {
     /// Lead a port of 127.0.0.1 to one of the guest's (repeatable)
     #[arg(long, value_name = "HOSTPORT:GUESTPORT")]
     pub(crate) forward: Vec<Forward>,
-    /// A public key that may log in as root, for images with an ssh server
+    /// A public key that may log in as root, for images and disks with an ssh server that reads it from the kernel's
+    /// command line
     #[arg(long, value_name = "FILE")]
     pub(crate) ssh_key: Option<PathBuf>,
     /// Which vsock device: the kernel's /dev/vhost-vsock, or the program vhost-device-vsock; otherwise

@@ -170,6 +170,10 @@ impl From<VmError> for Failure {
         match error {
             VmError::Cancelled => Self::cancelled(),
             VmError::Agent(_) => Self::new(AGENT, error.into()),
+            VmError::UnsuitableDisk { .. }
+            | VmError::NoDiskDriver { .. }
+            | VmError::NoSshServer { .. }
+            | VmError::CommandLineTooLong { .. } => Self::new(USAGE, error.into()),
             error => Self::local(error),
         }
     }

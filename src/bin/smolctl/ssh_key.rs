@@ -1,29 +1,22 @@
-//! A public key as a word of the kernel's command line, as images with an ssh server read it.
+//! A public key's file, as images with an ssh server take it.
 
 use crate::failure::Failure;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The longest file that is read; an RSA key of 16,384 bits has 2.8 KB.
 const MAX_KEY_BYTES: u64 = 4096;
-/// What a kernel for x86_64 takes, all words together.
-const MAX_COMMAND_LINE_BYTES: usize = 2048;
 
-/// `smolvm.authorized_key_b64=` and the key's only line.
-pub(crate) fn word_of(path: &Path) -> Result<String, Failure> {
+/// The key's only line.
+pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     let refuse = |reason: &str| {
         Failure::usage(format_args!(
             "{} {reason}; name a public key file, such as ~/.ssh/id_ed25519.pub",
             path.display()
         ))
     };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_KEY_BYTES).read_to_string(&mut text))
-        .map_err(|error| refuse(&format!("cannot be read ({error})")))?;
+    let text = read_text(path).map_err(|error| refuse(&format!("cannot be read ({error})")))?;
     if text.contains("PRIVATE KEY") {
         return Err(refuse("is a private key"));
     }
@@ -36,9 +29,17 @@ pub(crate) fn word_of(path: &Path) -> Result<String, Failure> {
     if !is_key {
         return Err(refuse("is no public key of one line"));
     }
-    let word = format!("smolvm.authorized_key_b64={}", STANDARD.encode(key));
-    if word.len() > MAX_COMMAND_LINE_BYTES / 2 {
-        return Err(refuse("is longer than a kernel's command line allows"));
+    Ok(key.to_owned())
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    // Asked before it is opened, for which a pipe would have us wait.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
     }
-    Ok(word)
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_KEY_BYTES)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }

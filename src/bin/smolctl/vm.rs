@@ -16,8 +16,10 @@ use smolvm_host::vm::{
     Acceleration, Accelerator, DeviceChoice, Forward, Network, Progress, Registry, StartOptions,
     VmRecord, start, stop,
 };
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Instant;
 
 pub(crate) fn vm(arguments: VmArguments, cancel: &Cancel) -> Result<u8, Failure> {
@@ -36,6 +38,7 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
             Some(image) => image,
             None => default_image()?,
         },
+        disk: arguments.disk,
         name: name.map_err(Failure::usage)?,
         memory_mib: arguments.memory,
         cpus: arguments.cpus,
@@ -50,7 +53,12 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
             Some(_) => DeviceChoice::Program,
             None => DeviceChoice::Auto,
         },
-        kernel_append: with_key(arguments.kernel_append, arguments.ssh_key.as_deref())?,
+        authorized_key: arguments
+            .ssh_key
+            .as_deref()
+            .map(ssh_key::read)
+            .transpose()?,
+        kernel_append: arguments.kernel_append,
         ready_limit: duration(arguments.timeout),
     };
     let begin = Instant::now();
@@ -105,20 +113,19 @@ fn network(kind: Option<NetworkKind>, forwards: Vec<Forward>) -> Result<Network,
         )),
         None if forwards.is_empty() => Ok(Network::None),
         Some(NetworkKind::None) => Ok(Network::None),
-        _ => Ok(Network::User(forwards)),
+        _ => match repeated_port(&forwards) {
+            Some(port) => Err(Failure::usage(format_args!(
+                "--forward names port {port} of this machine twice; choose another HOSTPORT for one of them"
+            ))),
+            None => Ok(Network::User(forwards)),
+        },
     }
 }
 
-/// Words for the kernel's command line, with a public key for ssh among them.
-fn with_key(words: Option<String>, key: Option<&Path>) -> Result<Option<String>, Failure> {
-    let Some(path) = key else {
-        return Ok(words);
-    };
-    let word = ssh_key::word_of(path)?;
-    Ok(Some(match words {
-        Some(words) => format!("{words} {word}"),
-        None => word,
-    }))
+fn repeated_port(forwards: &[Forward]) -> Option<NonZeroU16> {
+    let mut ports = BTreeSet::new();
+    let host_ports = forwards.iter().map(|forward| forward.host_port);
+    host_ports.into_iter().find(|port| !ports.insert(*port))
 }
 
 fn default_image() -> Result<PathBuf, Failure> {
@@ -197,6 +204,7 @@ fn json_of(record: &VmRecord) -> Value {
         "target": record.address().map(|address| address.to_string()),
         "pid": record.qemu.map(|qemu| qemu.pid),
         "image": record.image.display().to_string(),
+        "disk": record.disk.as_ref().map(|disk| disk.display().to_string()),
     })
 }
 
