@@ -116,7 +116,8 @@ fn wrong_calls_end_with_2() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+        assert!(output.stdout.is_empty());
+        assert_eq!(stderr_of(&output).lines().count(), 1, "{arguments:?}");
     }
 }
 

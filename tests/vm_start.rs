@@ -223,6 +223,17 @@ fn command_line_that_the_kernel_would_cut_is_refused() {
 }
 
 #[test]
+fn guest_that_never_says_a_word_is_asked_all_the_same() {
+    let folder = folder_with(DEVICE, QEMU);
+    let child = start(&folder).stdout(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    answer_pings(&folder, "", 2);
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"a\n");
+    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_nothing_left(&folder);
+}
+
+#[test]
 fn guest_that_never_falls_silent_is_asked_all_the_same() {
     let talk = "(while echo '[ *** ] A start job is running'; do sleep 0.2; done >s/vms/a/console.log) &\n\
         echo $! >talk.pid";

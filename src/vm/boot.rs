@@ -31,9 +31,10 @@ const KVM_FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
 /// After so much silence on a console that has said something, the agent is asked even though nothing
 /// told that it was started: another `/init` may not say so, or the kernel may have talked in between.
 const UNMARKED_SILENCE: Duration = Duration::from_secs(5);
-/// After so long it is asked in spite of a console that never falls silent: systemd shows what it waits for
-/// several times a second, for as long as it waits.
-const UNMARKED_TALK: Duration = Duration::from_secs(10);
+/// After so long it is asked whatever the console does. It may never fall silent: systemd shows what it waits for
+/// several times a second, for as long as it waits. It may never say anything: a quiet kernel, and an `/init` that
+/// sends the agent's words elsewhere.
+const UNMARKED_LIMIT: Duration = Duration::from_secs(10);
 /// What QEMU says where the host's kernel has given the CID to another VM.
 const CID_TAKEN: &str = "unable to set guest cid";
 /// How long the agent is asked before QEMU is looked at again.
@@ -152,7 +153,7 @@ impl<'start> Boot<'start> {
             self.check_processes()?;
             let is_time = match console.is_silent_for(UNMARKED_SILENCE) {
                 true => asked.elapsed() >= UNMARKED_SILENCE,
-                false => asked.elapsed() >= UNMARKED_TALK && console.has_begun(),
+                false => asked.elapsed() >= UNMARKED_LIMIT,
             };
             if is_time {
                 let left = self.plan.deadline.remaining().unwrap_or(PING_LIMIT);

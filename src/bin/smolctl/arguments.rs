@@ -1,7 +1,7 @@
 //! Arguments as typed: names, help and shapes.
 //!
-//! Owns the table that clap makes its help and its usage errors from (exit code 2). What they mean is
-//! each verb's own business.
+//! Owns the table that clap makes its help from, and what it refuses (exit code 2; wrong_call.rs has the words).
+//! What they mean is each verb's own business.
 
 use clap::{Args, Parser, Subcommand};
 use smolvm_host::arch::Arch;

@@ -18,24 +18,27 @@ mod ssh_key;
 mod timings;
 mod version;
 mod vm;
+mod wrong_call;
 
 use arguments::{Arguments, Verb};
 use clap::Parser;
 use failure::Failure;
 use interrupt::Interrupt;
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            return end(&Failure::usage(wrong_call::sentence(&error, &words)));
+        }
+        // The help, or the version.
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                failure::USAGE
-            } else {
-                0
-            });
+            return ExitCode::SUCCESS;
         }
     };
     let interrupt = match Interrupt::listen() {
