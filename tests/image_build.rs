@@ -167,7 +167,7 @@ fn bad_input_costs_one_sentence_and_leaves_nothing() {
         (
             "kernel",
             truncated,
-            "is a truncated Linux kernel image; scripts/fetch-kernel.sh x86_64 6.1",
+            "is a truncated Linux kernel image; scripts/fetch-kernel.sh x86_64 6.12",
         ),
         ("modules/kernel/vsock.ko", b"x".to_vec(), "is no ELF file"),
         (

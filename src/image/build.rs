@@ -251,7 +251,7 @@ fn check_kernel(inputs: &Inputs, kernel: &[u8]) -> Result<(), ImageError> {
         what: "kernel",
         path: inputs.kernel.clone(),
         reason,
-        remedy: format!("scripts/fetch-kernel.sh {} 6.1 fetches one", inputs.arch),
+        remedy: format!("scripts/fetch-kernel.sh {} 6.12 fetches one", inputs.arch),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Why an image cannot be made or used: one sentence each, with what to do.
 
+use crate::arch::Arch;
 use crate::cancel::Cancel;
 use crate::printable::printable;
 use std::ffi::OsString;
@@ -62,6 +63,8 @@ pub enum ImageError {
         module: String,
         /// The folder that was searched.
         folder: PathBuf,
+        /// The kernel's architecture.
+        arch: Arch,
     },
     /// A program that makes file systems is not installed.
     ToolMissing {
@@ -144,10 +147,14 @@ impl fmt::Display for ImageError {
                 )
             }
             Self::WrongCall { reason } => formatter.write_str(reason),
-            Self::ModuleMissing { module, folder } => write!(
+            Self::ModuleMissing {
+                module,
+                folder,
+                arch,
+            } => write!(
                 formatter,
-                "{} has no {module}, neither as a module nor built in; take a kernel with virtio \
-                 vsock (CONFIG_VIRTIO_VSOCKETS), e.g. scripts/fetch-kernel.sh ARCH 6.1",
+                "{} has no {module}, neither as a module nor built in; take a kernel that has it, such \
+                 as scripts/fetch-kernel.sh {arch} 6.12 fetches",
                 shown(folder)
             ),
             Self::ToolMissing { program } => write!(
@@ -165,7 +172,7 @@ impl fmt::Display for ImageError {
             ),
             Self::PackagesMissing => formatter.write_str(
                 "this layout has programs of a distribution's packages; name the folder that they are \
-                 unpacked in with --packages (scripts/fetch-ssh-packages.sh ARCH fetches one)",
+                 unpacked in with --packages (scripts/fetch-ssh-packages.sh x86_64, or aarch64, fetches one)",
             ),
             Self::NotAnImage { path } => write!(
                 formatter,

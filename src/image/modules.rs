@@ -114,6 +114,7 @@ impl Closure<'_> {
             return Err(ImageError::ModuleMissing {
                 module: name.to_owned(),
                 folder: self.tree.folder.clone(),
+                arch: self.arch,
             });
         };
         let content = read_module(path)?;
