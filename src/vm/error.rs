@@ -15,7 +15,7 @@ use std::time::Duration;
 pub enum VmError {
     /// There is no folder for what is known of VMs.
     NoPlace(NoPlace),
-    /// This machine has no `/proc`, by which a VM's processes are known.
+    /// This machine has no `/proc`, by which a VM's processes and this boot of the machine are known.
     NoProc,
     /// What is known of VMs cannot be read or written.
     State {
@@ -181,7 +181,7 @@ impl fmt::Display for VmError {
         match self {
             Self::NoPlace(error) => error.fmt(formatter),
             Self::NoProc => formatter.write_str(
-                "there is no /proc here, and a VM's processes are known by it; mount it (mount -t proc \
+                "there is no whole /proc here, and a VM's processes are known by it; mount it (mount -t proc \
                  proc /proc) and try again",
             ),
             Self::State { path, .. } => {

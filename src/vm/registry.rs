@@ -12,7 +12,7 @@
 //! ```
 
 use super::process::ProcessId;
-use super::record::{RECORD_FORMAT, Status, VmRecord};
+use super::record::{RECORD_FORMAT, Status, VmRecord, boot_id};
 use super::{VmError, boot, detached};
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
@@ -54,9 +54,9 @@ impl Registry {
     ///
     /// # Errors
     /// [`VmError::NoPlace`]; [`VmError::NoProc`], since every VM would look stopped without it, and be
-    /// forgotten while it runs.
+    /// forgotten while it runs. That it tells of processes alone (`subset=pid`) is not enough.
     pub fn open() -> Result<Self, VmError> {
-        if ProcessId::of_this_process().is_none() {
+        if ProcessId::of_this_process().is_none() || boot_id().is_empty() {
             return Err(VmError::NoProc);
         }
         Ok(Self::at(&places::state_dir()?))
