@@ -28,7 +28,7 @@ main() {
     trap 'rm -rf "$FOLDER"' EXIT
     build_smolctl
     for arch in "${archs[@]}"; do
-        for variant in minimal ssh; do
+        for variant in minimal disk ssh; do
             check "$arch" "$variant"
         done
     done

@@ -3,6 +3,7 @@
 # meta-package once, as its version moves on the mirror; what is in the cache stays until its folder is removed.
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib/environment.sh"
+. "$PROJECT/scripts/lib/arguments.sh"
 . "$PROJECT/scripts/lib/debian-packages.sh"
 
 usage() {
@@ -16,28 +17,22 @@ USAGE
 }
 
 main() {
-    local word words=() suite arch folder
-    for word in "$@"; do
-        case $word in
-        -h | --help) usage; exit 0 ;;
-        -*) die 2 "unknown argument '$word'; see --help" ;;
-        *) words+=("$word") ;;
-        esac
-    done
-    [ ${#words[@]} = 2 ] || die 2 "an architecture and a kernel series are needed, and nothing else: <x86_64|aarch64> <6.1|6.12>"
-    arch=$(debian_arch "${words[0]}") || exit
-    case ${words[1]} in
+    local suite arch folder
+    take_words "$@"
+    [ ${#WORDS[@]} = 2 ] || die 2 "an architecture and a kernel series are needed, and nothing else: <x86_64|aarch64> <6.1|6.12>"
+    arch=$(debian_arch "${WORDS[0]}") || exit
+    case ${WORDS[1]} in
     6.1) suite=$KERNEL_6_1_SUITE ;;
     6.12) suite=$KERNEL_6_12_SUITE ;;
-    *) die 2 "unknown kernel series '${words[1]}'; it is 6.1 or 6.12" ;;
+    *) die 2 "unknown kernel series '${WORDS[1]}'; it is 6.1 or 6.12" ;;
     esac
 
-    folder=$CACHE/kernels/${words[0]}-${words[1]}
+    folder=$CACHE/kernels/${WORDS[0]}-${WORDS[1]}
     if [ ! -d "$folder" ]; then
         mkdir -p "$CACHE/kernels"
         (
             flock 9
-            [ -d "$folder" ] || fetch "$suite" "$arch" "${words[1]}" "$folder"
+            [ -d "$folder" ] || fetch "$suite" "$arch" "${WORDS[1]}" "$folder"
         ) 9>"$folder.lock" || exit
     fi
     echo "kernel=$(only "$folder"/vmlinuz-*)"

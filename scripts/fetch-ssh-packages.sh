@@ -2,6 +2,7 @@
 # What the ssh image takes from Debian's packages, unpacked in the cache: the ssh server and the libraries that it needs.
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib/environment.sh"
+. "$PROJECT/scripts/lib/arguments.sh"
 . "$PROJECT/scripts/lib/debian-packages.sh"
 
 usage() {
@@ -16,18 +17,12 @@ USAGE
 PACKAGES=(dropbear-bin openssh-sftp-server libc6 libcrypt1 libgmp10 libtomcrypt1 libtommath1 zlib1g)
 
 main() {
-    local word words=() arch folder
-    for word in "$@"; do
-        case $word in
-        -h | --help) usage; exit 0 ;;
-        -*) die 2 "unknown argument '$word'; see --help" ;;
-        *) words+=("$word") ;;
-        esac
-    done
-    [ ${#words[@]} = 1 ] || die 2 "one architecture is needed: x86_64 or aarch64"
-    arch=$(debian_arch "${words[0]}") || exit
+    local arch folder
+    take_words "$@"
+    [ ${#WORDS[@]} = 1 ] || die 2 "one architecture is needed: x86_64 or aarch64"
+    arch=$(debian_arch "${WORDS[0]}") || exit
 
-    folder=$CACHE/ssh-packages/$SSH_PACKAGES_SUITE-${words[0]}
+    folder=$CACHE/ssh-packages/$SSH_PACKAGES_SUITE-${WORDS[0]}
     if [ ! -d "$folder" ]; then
         mkdir -p "$CACHE/ssh-packages"
         (

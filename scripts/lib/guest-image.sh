@@ -4,7 +4,7 @@
 #
 # build_smolctl               sets SMOLCTL
 # build_image ARCH KERNEL [VARIANT]
-#                             KERNEL is 6.1 or 6.12 (Debian's), VARIANT minimal (the default) or ssh; sets IMAGE, the
+#                             KERNEL is 6.1 or 6.12 (Debian's), VARIANT minimal (the default), disk or ssh; sets IMAGE, the
 #                             image's folder: target/images/ARCH-KERNEL, with -VARIANT for all but minimal
 
 build_smolctl() {

@@ -16,8 +16,9 @@ install_zigbuild() {
         trap "rm -rf '$new'" EXIT
         zigbuild_requirements >"$new/requirements.txt"
         python=$(python_with_pip) || exit
-        # What a user's pip.conf may say about users and virtual environments is of no concern here; its mirrors are.
-        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 "$python" -m pip install --quiet --no-deps --only-binary :all: \
+        # What a user's pip.conf may say about users and virtual environments is of no concern here, and neither is that root
+        # installs, into a folder of its own; its mirrors are.
+        PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --no-deps --only-binary :all: \
             --disable-pip-version-check --require-hashes -r "$new/requirements.txt" --target "$new/tools" >&2 ||
             die 1 "pip could not install ziglang==$ZIGLANG_VERSION and cargo-zigbuild==$CARGO_ZIGBUILD_VERSION; see its messages above"
         [ -x "$new/tools/ziglang/zig" ] && [ -x "$new/tools/bin/cargo-zigbuild" ] ||
