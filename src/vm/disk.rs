@@ -5,6 +5,7 @@
 
 use super::VmError;
 use crate::cancel::Cancel;
+use crate::image::{Image, Variant};
 use rustix::fs::{SeekFrom, ftruncate, ioctl_ficlone, seek};
 use rustix::io::Errno;
 use std::fs::File;
@@ -18,11 +19,16 @@ const EXT_MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xEF]);
 /// Bytes that are copied at a time.
 const CHUNK_BYTES: u64 = 1024 * 1024;
 
-/// The absolute path of a disk of the caller's: a file that is an ext4 file system from its beginning.
+/// The absolute path of a disk of the caller's: a file that is an ext4 file system from its beginning, for an image
+/// that leads to it.
 ///
 /// # Errors
-/// [`VmError::UnsuitableDisk`].
-pub(super) fn find(path: &Path) -> Result<PathBuf, VmError> {
+/// [`VmError::NoDiskDriver`], [`VmError::UnsuitableDisk`].
+pub(super) fn find(path: &Path, image: &Image) -> Result<PathBuf, VmError> {
+    if !may_have_driver(image) {
+        let image = image.folder.clone();
+        return Err(VmError::NoDiskDriver { image });
+    }
     let refuse = |reason: String| VmError::UnsuitableDisk {
         path: path.to_owned(),
         reason,
@@ -41,6 +47,15 @@ pub(super) fn find(path: &Path) -> Result<PathBuf, VmError> {
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(io_error(error)),
         _ => Err(refuse("holds no ext4 file system".to_owned())),
     }
+}
+
+/// Whether the kernel can get to a disk. A minimal image has what leads to the agent alone; one without modules
+/// has a kernel that needs none, and of a layout that is not ours nothing is known.
+fn may_have_driver(image: &Image) -> bool {
+    let manifest = &image.manifest;
+    manifest.variant.parse() != Ok(Variant::Minimal)
+        || manifest.modules.is_empty()
+        || manifest.modules.iter().any(|name| name == "virtio_blk")
 }
 
 /// Copies `from` to `to`, which is replaced. What was copied of it goes again where that fails: a full file
@@ -120,5 +135,21 @@ mod tests {
         copy(&from, &to, &Cancel::new().unwrap()).unwrap();
         assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
         assert!(fs::metadata(&to).unwrap().blocks() * 512 < 8 << 20);
+    }
+
+    #[test]
+    fn copy_that_fails_or_is_given_up_leaves_no_part_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        let cancel = Cancel::new().unwrap();
+        fs::write(&to, b"older").unwrap();
+        let failed = copy(folder.path(), &to, &cancel).unwrap_err();
+        assert!(matches!(failed, VmError::DiskCopy { .. }) && !to.exists());
+        fs::write(&from, [7; 4096]).unwrap();
+        cancel.cancel();
+        // Shared blocks are there before anybody can give up.
+        if let Err(given_up) = copy(&from, &to, &cancel) {
+            assert!(matches!(given_up, VmError::Cancelled) && !to.exists());
+        }
     }
 }

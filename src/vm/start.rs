@@ -14,7 +14,7 @@ use super::{Network, VmError, cmdline, disk, stop};
 use crate::cancel::Cancel;
 use crate::channel::Pong;
 use crate::deadline::Deadline;
-use crate::image::{Image, Variant};
+use crate::image::Image;
 use crate::target::{GuestCid, VmName};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,14 +79,8 @@ pub fn start(
 ) -> Result<Started, VmError> {
     let image = Image::open(&options.image)?;
     let cmdline = cmdline::of(&image, options)?;
-    let disk = match &options.disk {
-        Some(_) if !may_have_disk_driver(&image) => {
-            let image = image.folder;
-            return Err(VmError::NoDiskDriver { image });
-        }
-        Some(disk) => Some(disk::find(disk)?),
-        None => None,
-    };
+    let disk = options.disk.as_deref().map(|disk| disk::find(disk, &image));
+    let disk = disk.transpose()?;
     let qemu = find_qemu(image.manifest.arch)?;
     let provider = DeviceProvider::find(options.device)?;
     let own_cid = provider.own_cid();
@@ -127,15 +121,6 @@ pub fn start(
         record: vm.record.clone(),
         pong,
     })
-}
-
-/// Whether the kernel can get to a disk. A minimal image has what leads to the agent alone; one without modules
-/// has a kernel that needs none, and of a layout that is not ours nothing is known.
-fn may_have_disk_driver(image: &Image) -> bool {
-    let manifest = &image.manifest;
-    manifest.variant.parse() != Ok(Variant::Minimal)
-        || manifest.modules.is_empty()
-        || manifest.modules.iter().any(|name| name == "virtio_blk")
 }
 
 /// Other users, and programs that are not ours, give out CIDs of this host as well.
