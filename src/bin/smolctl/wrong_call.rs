@@ -60,7 +60,12 @@ fn what_is_wrong(error: &Error, called: &Called) -> String {
             "the argument '{argument}' is unknown{}",
             perhaps(error, ContextKind::SuggestedArg)
         ),
-        ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
+        ErrorKind::MissingRequiredArgument => match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::Strings(missing)) if missing.len() > 1 => {
+                format!("{argument} are missing")
+            }
+            _ => format!("{argument} is missing"),
+        },
         ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
             other if other == argument => format!("{argument} is given twice"),
             other => format!("{argument} cannot be given together with {other}"),
@@ -133,7 +138,8 @@ mod tests {
                 "the argument '--imag' is unknown, perhaps '--image' was meant",
             ),
             ("smolctl vm list x", "the argument 'x' is unknown"),
-            ("smolctl put cid:3", "<LOCAL>, <REMOTE> is missing"),
+            ("smolctl put cid:3", "<LOCAL>, <REMOTE> are missing"),
+            ("smolctl vm stop", "<NAME> is missing"),
             (
                 "smolctl vm start --kvm --tcg",
                 "--kvm cannot be given together with --tcg",
