@@ -34,7 +34,7 @@ use crate::sys::{file, mount, process, signal, socket};
 use agent::AgentKeeper;
 use root::{Root, RootError};
 use smolvm_protocol::AGENT_PORT;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,6 +99,7 @@ pub(crate) fn run() -> ExitCode {
 /// Why the guest cannot be reached, and is of no use to anyone.
 enum BootError {
     Root(RootError),
+    NoPlace(&'static CStr),
     NoTransport,
     Listen(io::Error),
     System(io::Error),
@@ -108,6 +109,7 @@ impl fmt::Display for BootError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(error) => error.fmt(formatter),
+            Self::NoPlace(path) => root::no_place(path, formatter),
             Self::NoTransport => formatter.write_str(
                 "no vsock transport: this kernel has no vmw_vsock_virtio_transport, built in or \
                  among the image's modules",
@@ -128,10 +130,17 @@ fn boot() -> Result<Supervision, BootError> {
     // Before the first fork: no child's end may be missed.
     let signals = signal::block_and_watch(&SIGNALS).map_err(BootError::System)?;
     signal::set_dispositions();
-    let command_line = mounts::command_line();
+    let mut command_line = mounts::command_line();
     mounts::make_root_writable(&command_line);
     mounts::mount_all();
     mounts::speak_on_console();
+    if let Some(path) = mounts::missing_place() {
+        return Err(BootError::NoPlace(path));
+    }
+    if command_line.is_empty() {
+        // Its place could not be made before the root was writable.
+        command_line = mounts::command_line();
+    }
     timings.take_over();
     timings.mark(timings::MOUNTS_DONE);
     modules::load_all();

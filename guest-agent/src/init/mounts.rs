@@ -32,6 +32,9 @@ const MOUNTS: [Mount; 7] = [
     (c"/sys/fs/cgroup", c"cgroup2", NO_PROGRAMS, c""),
 ];
 
+/// What no init can do without; the agent cannot even be started.
+const NEEDED: [&CStr; 3] = [c"/dev", c"/proc", c"/sys"];
+
 const TMP: Mount = (c"/tmp", c"tmpfs", NO_DEVICES, c"mode=1777");
 
 /// Nodes that a kernel without devtmpfs leaves to us: path, mode, major and minor number.
@@ -107,16 +110,33 @@ pub(super) fn speak_on_console() {
     let _ = console.and_then(file::replace_standard_streams);
 }
 
+/// A folder that the root needs and has not, and that cannot be made there.
+pub(super) fn missing_place() -> Option<&'static CStr> {
+    NEEDED.into_iter().find(|path| !has_place(path))
+}
+
+/// Whether nothing goes without that folder of the root.
+pub(super) fn is_needed(path: &CStr) -> bool {
+    NEEDED.contains(&path)
+}
+
+/// Makes a folder, where that is possible; says whether it is there now.
+pub(super) fn has_place(path: &CStr) -> bool {
+    // It is there already, or the root is read-only.
+    let _ = file::make_directory(path);
+    path_of(path).is_dir()
+}
+
 fn mount_one(&(target, kind, flags, options): &Mount) {
-    let path = path_of(target);
-    // It may be there already.
-    let _ = file::make_directory(target);
+    // Where it has none, the mount fails, and that is told.
+    let _ = has_place(target);
     if is_mount_point(target) {
         return;
     }
     match mount::mount(kind, target, kind, flags, options) {
         Err(error) if error.raw_os_error() != Some(libc::EBUSY) => {
-            log::failure(&format_args!("cannot mount {}: {error}", path.display()));
+            let shown = path_of(target).display();
+            log::failure(&format_args!("cannot mount {shown}: {error}"));
         }
         _ => {}
     }
@@ -137,6 +157,22 @@ fn path_of(path: &CStr) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    #[test]
+    fn folder_is_made_where_it_is_missing_and_a_file_in_its_place_is_none() {
+        let base = std::env::temp_dir().join(format!("smolvm-places-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        fs::write(base.join("file"), "").unwrap();
+        let has_place =
+            |name| has_place(&CString::new(base.join(name).into_os_string().into_vec()).unwrap());
+        assert!(has_place("new"));
+        assert!(has_place("new"));
+        assert!(!has_place("file"));
+        assert!(!has_place("absent/new"));
+        fs::remove_dir_all(&base).unwrap();
+    }
 
     #[test]
     fn mount_points_are_told_from_folders() {

@@ -5,7 +5,7 @@
 //! place. Refuses to search for a root by label or identifier. Returns only where that is not possible,
 //! with what to do about it.
 
-use super::mounts::is_mount_point;
+use super::mounts::{has_place, is_mount_point, is_needed};
 use super::timings::{self, Timings};
 use crate::log;
 use crate::sys::{file, mount, signal, spawn};
@@ -88,6 +88,12 @@ impl<'a> Root<'a> {
         self.mount()?;
         timings.mark(timings::ROOT_MOUNTED);
         timings.save();
+        if let Some((from, _)) = KEPT
+            .iter()
+            .find(|(from, to)| is_needed(from) && !has_place(to))
+        {
+            return Err(RootError::NoPlace(from));
+        }
         enter().map_err(RootError::Enter)?;
         Ok(self.execute_init())
     }
@@ -230,6 +236,16 @@ fn execute(init: &str) -> io::Error {
     spawn::execute_in_place(&arguments, &signal::ignored())
 }
 
+/// Says that the root has no folder of that name, which may be the root that the kernel has mounted, too.
+pub(super) fn no_place(path: &CStr, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let shown = path.to_str().unwrap_or_default();
+    write!(
+        formatter,
+        "the root has no folder {shown}, and none can be made there: put an empty one into it, or \
+         give the machine that disk writable, and the kernel no 'ro'"
+    )
+}
+
 /// Why there is no root to go on with.
 #[derive(Debug)]
 pub(super) enum RootError {
@@ -241,6 +257,7 @@ pub(super) enum RootError {
         kinds: String,
         error: io::Error,
     },
+    NoPlace(&'static CStr),
     Enter(io::Error),
     Init {
         init: String,
@@ -271,6 +288,7 @@ impl fmt::Display for RootError {
                 "cannot mount {device} as {kinds}: {error}; look at what is on that disk, at \
                  rootfstype= and rootflags=, and at the image's modules"
             ),
+            Self::NoPlace(path) => no_place(path, formatter),
             Self::Enter(error) => write!(formatter, "cannot switch to the root: {error}"),
             Self::Init { init, error } => write!(
                 formatter,
