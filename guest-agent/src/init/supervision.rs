@@ -16,7 +16,10 @@ use crate::sys::signal;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the image's scripts wait for an agent to say that it listens; then they run all the same.
+const LISTENING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Tokens of the loop's wait.
 const SIGNALS: u64 = 0;
@@ -35,6 +38,8 @@ pub(super) struct Supervision {
     epoll: Epoll,
     pub(super) agent: AgentKeeper,
     scripts: BootScripts,
+    /// When the scripts run at the latest; `None` once they have been started.
+    scripts_due: Option<Instant>,
     timings: Timings,
     /// Whether there may be children to reap.
     children_ended: bool,
@@ -49,6 +54,7 @@ impl Supervision {
             epoll,
             agent,
             scripts: BootScripts::default(),
+            scripts_due: Some(Instant::now() + LISTENING_LIMIT),
             timings,
             children_ended: false,
         })
@@ -63,16 +69,18 @@ impl Supervision {
         self.children_ended = true;
         loop {
             self.start_agent()?;
+            if self.scripts_are_overdue() {
+                log::failure(&format_args!(
+                    "no agent has said within {} s that it listens; the boot scripts run all the same",
+                    LISTENING_LIMIT.as_secs()
+                ));
+                self.start_scripts();
+            }
             let heard = self.hear_agent().or_else(|| self.take_signals());
             if let Some(end) = heard.or_else(|| self.reap()) {
                 return Ok(end);
             }
-            let due = match self.children_ended {
-                true => Some(Instant::now()),
-                // The agent may have ended just now.
-                false => self.agent.start_at(),
-            };
-            for ready in self.epoll.wait(due)? {
+            for ready in self.epoll.wait(self.next_due())? {
                 self.forget_closed_line(ready)?;
             }
         }
@@ -109,9 +117,35 @@ impl Supervision {
     /// From the first time on, the image's scripts run.
     fn note_listening(&mut self) {
         if self.timings.mark(timings::AGENT_LISTENING) {
-            self.scripts = BootScripts::find();
-            self.run_scripts();
+            match self.scripts_due {
+                Some(_) => self.start_scripts(),
+                None => self.timings.save(),
+            }
         }
+    }
+
+    /// When there is something to do, whatever comes.
+    fn next_due(&self) -> Option<Instant> {
+        match self.children_ended {
+            true => Some(Instant::now()),
+            // The agent may have ended just now.
+            false => self
+                .agent
+                .start_at()
+                .into_iter()
+                .chain(self.scripts_due)
+                .min(),
+        }
+    }
+
+    fn scripts_are_overdue(&self) -> bool {
+        self.scripts_due.is_some_and(|due| due <= Instant::now())
+    }
+
+    fn start_scripts(&mut self) {
+        self.scripts_due = None;
+        self.scripts = BootScripts::find();
+        self.run_scripts();
     }
 
     fn run_scripts(&mut self) {
@@ -241,6 +275,19 @@ mod tests {
         drop(agents_end);
         let end = supervision.note_end(Pid::of_this_process(), -9);
         assert_eq!(end, Some(End::Restart));
+    }
+
+    #[test]
+    fn loop_wakes_for_scripts_whose_agent_never_says_that_it_listens() {
+        let (mut supervision, _agents_end) = supervision();
+        let due = supervision.next_due();
+        assert!(due.is_some_and(|due| due > Instant::now() && !supervision.scripts_are_overdue()));
+        supervision.scripts_due = Some(Instant::now());
+        assert_eq!(supervision.next_due(), supervision.scripts_due);
+        assert!(supervision.scripts_are_overdue());
+        supervision.scripts_due = None;
+        assert_eq!(supervision.next_due(), None);
+        assert!(!supervision.scripts_are_overdue());
     }
 
     #[test]
