@@ -9,8 +9,9 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::machine::End;
 use crate::sys::{file, mount, process};
 use crate::{log, thread};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,12 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(2);
 /// How long killed processes may take to go.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
-/// How long writing out and unmounting may take.
+/// How long writing out and unmounting may take in all.
 const DISK_LIMIT: Duration = Duration::from_secs(5);
+/// How long one disk keeps the next ones waiting.
+const STEP_LIMIT: Duration = Duration::from_millis(500);
 
-/// Of the thread that writes out.
+/// Of a thread that writes out.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// File systems of the kernel's own, which hold nothing to write out.
@@ -42,49 +45,66 @@ pub(super) fn end_processes(supervision: &mut Supervision) {
     }
 }
 
-/// Writes everything out and unmounts what can be, in a thread: a disk that does not answer any more
-/// keeps whoever waits for it for ever.
+/// Writes everything out and unmounts what can be, the last mount first. What is still in use, the root
+/// among it, is made read-only.
 pub(super) fn write_out() {
-    match try_write_out() {
+    let mounts = file::read_text("/proc/self/mounts").unwrap_or_default();
+    let mounts: Vec<_> = mounts.lines().filter_map(target_and_kind).collect();
+    let on_disks = mounts.into_iter().rev();
+    let on_disks = on_disks.filter(|(_, kind)| !IN_MEMORY.contains(kind));
+    let unmounts = on_disks.map(|(target, _)| Box::new(move || unmount(&target)) as Step);
+    let sync: Step = Box::new(mount::sync);
+    match carry_out(iter::once(sync).chain(unmounts), STEP_LIMIT, DISK_LIMIT) {
         Ok(true) => {}
         Ok(false) => log::failure(&"the disks are not written out in time"),
         Err(error) => log::failure(&format_args!("cannot write the disks out: {error}")),
     }
 }
 
-fn try_write_out() -> io::Result<bool> {
-    let done = Arc::new(EventFd::new()?);
-    let epoll = Epoll::new()?;
-    epoll.add(&*done, 0, epoll::IN)?;
-    let deadline = Instant::now() + DISK_LIMIT;
-    let raised = Arc::clone(&done);
-    let write_out = move || {
-        mount::sync();
-        unmount_all();
-        raised.raise();
-    };
-    thread::start("disks", STACK_BYTES, Box::new(write_out))?;
-    while Instant::now() < deadline {
-        if epoll.wait(Some(deadline))?.next().is_some() {
-            return Ok(true);
-        }
+fn unmount(target: &CStr) {
+    if let Err(error) = mount::unmount_or_make_read_only(target) {
+        let shown = target.to_string_lossy();
+        log::failure(&format_args!("cannot unmount {shown}: {error}"));
     }
-    Ok(false)
 }
 
-/// The last mount first. What is still in use, the root among it, is made read-only.
-fn unmount_all() {
-    let mounts = file::read_text("/proc/self/mounts").unwrap_or_default();
-    let mounts: Vec<_> = mounts.lines().filter_map(target_and_kind).collect();
-    for (target, kind) in mounts.into_iter().rev() {
-        if IN_MEMORY.contains(&kind) {
-            continue;
-        }
-        if let Err(error) = mount::unmount_or_make_read_only(&target) {
-            let shown = target.to_string_lossy();
-            log::failure(&format_args!("cannot unmount {shown}: {error}"));
+type Step = Box<dyn FnOnce() + Send>;
+
+/// Carries steps out in their order, each in a thread: a disk that does not answer any more keeps whoever
+/// waits for it for ever. A step that takes longer than `step_limit` goes on while the next ones follow, so
+/// that it costs the other disks nothing; says whether all have ended within `limit`.
+fn carry_out(
+    steps: impl Iterator<Item = Step>,
+    step_limit: Duration,
+    limit: Duration,
+) -> io::Result<bool> {
+    let epoll = Epoll::new()?;
+    let deadline = Instant::now() + limit;
+    // Kept, so that no end of a step is missed.
+    let mut ends = Vec::new();
+    let mut ended = 0;
+    for (token, step) in iter::zip(0.., steps) {
+        let end = Arc::new(EventFd::new()?);
+        epoll.add(&*end, token, epoll::IN | epoll::EDGE)?;
+        ends.push(Arc::clone(&end));
+        let work = move || {
+            step();
+            end.raise();
+        };
+        thread::start("disks", STACK_BYTES, Box::new(work))?;
+        let next_at = deadline.min(Instant::now() + step_limit);
+        let mut is_over = false;
+        while !is_over && Instant::now() < next_at {
+            for ready in epoll.wait(Some(next_at))? {
+                ended += 1;
+                is_over |= ready.token == token;
+            }
         }
     }
+    while ended < ends.len() && Instant::now() < deadline {
+        ended += epoll.wait(Some(deadline))?.count();
+    }
+    Ok(ended == ends.len())
 }
 
 /// Mount point and type from a line of `/proc/self/mounts` (`fstab(5)`).
@@ -130,12 +150,45 @@ pub(super) fn as_the_machine_can(end: End, command_line: &str) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
 
     #[test]
     fn mount_points_are_read_with_their_escapes() {
         let line = "/dev/vdb /mnt/a\\040b\\134c ext4 rw,relatime 0 0";
         assert_eq!(target_and_kind(line), Some((c"/mnt/a b\\c".into(), "ext4")));
         assert_eq!(target_and_kind("none"), None);
+    }
+
+    #[test]
+    fn step_that_never_ends_holds_back_no_other_and_has_its_limit() {
+        let (done, heard) = mpsc::channel();
+        let (never, waits) = mpsc::channel::<()>();
+        let told = |number: u32| -> Step {
+            let done = done.clone();
+            Box::new(move || done.send(number).unwrap())
+        };
+        let stuck: Step = Box::new(move || assert!(waits.recv().is_err()));
+        let steps = [told(1), stuck, told(2), told(3)];
+        let (step, all) = (Duration::from_millis(20), Duration::from_millis(500));
+        let began = Instant::now();
+        assert!(!carry_out(steps.into_iter(), step, all).unwrap());
+        assert!(began.elapsed() >= all);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        drop(never);
+    }
+
+    #[test]
+    fn steps_that_end_are_carried_out_in_order_and_not_waited_for_longer() {
+        let (done, heard) = mpsc::channel();
+        let steps = (0..20).map(|number| -> Step {
+            let done = done.clone();
+            Box::new(move || done.send(number).unwrap())
+        });
+        let limit = Duration::from_secs(60);
+        let began = Instant::now();
+        assert!(carry_out(steps, limit, limit).unwrap());
+        assert!(began.elapsed() < limit);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), Vec::from_iter(0..20));
     }
 
     #[test]
