@@ -95,7 +95,7 @@ impl<'a> Root<'a> {
             return Err(RootError::NoPlace(from));
         }
         enter().map_err(RootError::Enter)?;
-        Ok(self.execute_init())
+        Ok(self.execute_init(execute))
     }
 
     fn wait_for_device(&self) -> Result<(), RootError> {
@@ -108,6 +108,7 @@ impl<'a> Root<'a> {
             match fs::metadata(self.device) {
                 Ok(found) if found.file_type().is_block_device() => return Ok(()),
                 Ok(_) => return Err(RootError::NoDisk(device())),
+                Err(_) if is_never_a_disk(self.device) => return Err(RootError::NoDisk(device())),
                 Err(_) if Instant::now() >= deadline => return Err(RootError::Absent(device())),
                 Err(_) => thread::sleep(LOOK_INTERVAL),
             }
@@ -151,21 +152,33 @@ impl<'a> Root<'a> {
     }
 
     /// Goes through the inits as a kernel does; one that is named has to work.
-    fn execute_init(&self) -> RootError {
-        let named = self.init.map(|init| [init]);
-        let candidates = named.as_ref().map_or(&INITS[..], |named| named);
+    fn execute_init(&self, mut execute: impl FnMut(&str) -> io::Error) -> RootError {
+        if let Some(init) = self.init {
+            return RootError::Init {
+                init: init.to_owned(),
+                error: execute(init),
+            };
+        }
         let mut last = io::ErrorKind::NotFound.into();
-        for init in candidates {
-            last = execute(init);
-            if last.kind() != io::ErrorKind::NotFound {
-                break;
+        for init in INITS {
+            let error = execute(init);
+            if error.kind() != io::ErrorKind::NotFound {
+                log::failure(&format_args!("cannot execute {init} of the root: {error}"));
+                last = error;
             }
         }
         RootError::Init {
-            init: self.init.unwrap_or(ANY_INIT).to_owned(),
+            init: ANY_INIT.to_owned(),
             error: last,
         }
     }
+}
+
+/// Whether a kernel means something of its own by that name: the initramfs itself, a network's root, or
+/// whatever the boot loader said.
+fn is_never_a_disk(device: &str) -> bool {
+    let name = device.strip_prefix("/dev/").unwrap_or_default();
+    name.starts_with("ram") || ["cifs", "nfs", "root"].contains(&name)
 }
 
 /// Names of file systems that are on disks, from the text of `/proc/filesystems`: those that need none
@@ -278,7 +291,11 @@ impl fmt::Display for RootError {
                  the module that drives it, such as virtio_blk",
                 DEVICE_LIMIT.as_secs()
             ),
-            Self::NoDisk(device) => write!(formatter, "root={device} is no disk"),
+            Self::NoDisk(device) => write!(
+                formatter,
+                "root={device} is no disk: name one, such as root=/dev/vda, or leave root= out to stay \
+                 in the initramfs"
+            ),
             Self::Mount {
                 device,
                 kinds,
@@ -330,6 +347,33 @@ mod tests {
     }
 
     #[test]
+    fn init_that_cannot_be_executed_is_passed_over_and_one_that_is_named_is_not() {
+        let tried = |line: &str| {
+            let mut tried = Vec::new();
+            let error = Root::parse(line).unwrap().execute_init(|init| {
+                tried.push(init.to_owned());
+                match init {
+                    "/sbin/init" => io::ErrorKind::PermissionDenied.into(),
+                    _ => io::ErrorKind::NotFound.into(),
+                }
+            });
+            let RootError::Init { init, error } = error else {
+                panic!("{error}");
+            };
+            (tried, init, error.kind())
+        };
+        let (all, init, why) = tried("root=/dev/vda");
+        assert_eq!(all, INITS);
+        assert_eq!((&*init, why), (ANY_INIT, io::ErrorKind::PermissionDenied));
+        let (one, init, why) = tried("root=/dev/vda init=/sbin/init");
+        assert_eq!(one, ["/sbin/init"]);
+        assert_eq!(
+            (&*init, why),
+            ("/sbin/init", io::ErrorKind::PermissionDenied)
+        );
+    }
+
+    #[test]
     fn root_that_is_not_named_by_its_device_is_refused() {
         let root = Root::parse("root=PARTUUID=0123-02").unwrap();
         assert!(matches!(
@@ -338,6 +382,11 @@ mod tests {
         ));
         let root = Root::parse("root=/dev/null").unwrap();
         assert!(matches!(root.wait_for_device(), Err(RootError::NoDisk(_))));
+        let began = Instant::now();
+        let root = Root::parse("root=/dev/nfs").unwrap();
+        assert!(matches!(root.wait_for_device(), Err(RootError::NoDisk(_))));
+        assert!(began.elapsed() < DEVICE_LIMIT);
+        assert!(is_never_a_disk("/dev/ram0") && !is_never_a_disk("/dev/vda"));
     }
 
     #[test]
