@@ -14,17 +14,21 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Its folder in the file system of control groups.
 const CGROUP: &CStr = c"/sys/fs/cgroup/smolvm-agent";
+const CGROUP_FOLDER: &str = "/sys/fs/cgroup/smolvm-agent";
 const CGROUP_PROCS: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.procs";
 const CGROUP_KILL: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.kill";
 const CGROUP_FREEZE: &str = "/sys/fs/cgroup/smolvm-agent/cgroup.freeze";
 
 /// How often a control group without `cgroup.kill` is looked through for processes to kill.
 const KILL_ROUNDS: usize = 100;
+/// How many control groups are looked through each time, the agent's own and those below it.
+const MAX_CGROUPS: usize = 1024;
 const KILL_ROUND: Duration = Duration::from_millis(1);
 
 /// An agent that has lived so long has started well.
@@ -174,7 +178,7 @@ fn cgroup() -> Option<File> {
     File::options().write(true).open(CGROUP_PROCS).ok()
 }
 
-/// Kills everything in the agent's control group; before Linux 5.14 one by one.
+/// Kills everything in the agent's control group and below; before Linux 5.14 one by one.
 fn kill_what_is_left() {
     if cfg!(test) {
         // Tests may run in a guest like this, whose agent they must leave alone.
@@ -184,21 +188,54 @@ fn kill_what_is_left() {
         return;
     }
     for _ in 0..KILL_ROUNDS {
-        let numbers = file::read_text(CGROUP_PROCS).unwrap_or_default();
+        let numbers = numbers_below(Path::new(CGROUP_FOLDER));
         if numbers.is_empty() {
             return;
         }
-        for number in numbers.lines().filter_map(|line| line.parse().ok()) {
-            process::kill_number(number);
-        }
+        numbers.into_iter().for_each(process::kill_number);
         // What has died is out of it, reaped or not.
         thread::sleep(KILL_ROUND);
     }
 }
 
+/// The processes of a control group and of those below it.
+fn numbers_below(cgroup: &Path) -> Vec<i32> {
+    let mut numbers = Vec::new();
+    let mut cgroups = vec![cgroup.to_owned()];
+    for at in 0..MAX_CGROUPS {
+        let Some(cgroup) = cgroups.get(at) else {
+            break;
+        };
+        // One whose processes are threads of another's has a list that cannot be read; they are in that.
+        let procs = cgroup.join("cgroup.procs");
+        let procs = file::read_text(procs.to_str().unwrap_or_default()).unwrap_or_default();
+        numbers.extend(procs.lines().filter_map(|line| line.parse::<i32>().ok()));
+        let Ok(entries) = fs::read_dir(cgroup) else {
+            continue;
+        };
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let below = entries.flatten().filter(is_folder);
+        cgroups.extend(below.map(|entry| entry.path()));
+    }
+    numbers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_control_groups_below_are_found_too() {
+        let base = std::env::temp_dir().join(format!("smolvm-cgroup-{}", std::process::id()));
+        fs::create_dir_all(base.join("a/b")).unwrap();
+        fs::create_dir(base.join("empty")).unwrap();
+        fs::write(base.join("cgroup.procs"), "5\n7\n").unwrap();
+        fs::write(base.join("a/cgroup.procs"), "").unwrap();
+        fs::write(base.join("a/b/cgroup.procs"), "11\n").unwrap();
+        assert_eq!(numbers_below(&base), [5, 7, 11]);
+        assert!(numbers_below(&base.join("absent")).is_empty());
+        fs::remove_dir_all(&base).unwrap();
+    }
 
     fn keeper() -> AgentKeeper {
         AgentKeeper::new(File::open("/dev/null").unwrap().into())
