@@ -15,34 +15,46 @@ use std::path::Path;
 const DEFAULT_HOST_NAME: &str = "smolvm";
 const RESOLVERS: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
 
-/// How `eth0` is set up.
+/// The device where nothing is said about it.
+const DEVICE: &str = "eth0";
+
+/// How a device is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network {
+struct Network<'a> {
+    device: &'a str,
     address: Ipv4Addr,
     netmask: Ipv4Addr,
     gateway: Option<Ipv4Addr>,
 }
 
-const DEFAULT: Network = Network {
+const DEFAULT: Network<'_> = Network {
+    device: DEVICE,
     address: Ipv4Addr::new(172, 16, 0, 2),
     netmask: Ipv4Addr::new(255, 255, 255, 0),
     gateway: Some(Ipv4Addr::new(172, 16, 0, 1)),
 };
 
-impl Network {
-    /// What `ip=` says (the kernel's `nfsroot.rst`); `None` where it has no address. A netmask that
-    /// is none counts as 255.255.255.0.
-    fn parse(ip: &str) -> Option<Self> {
+impl<'a> Network<'a> {
+    /// What `ip=` says (the kernel's `nfsroot.rst`); `None` where it has no address.
+    /// 0.0.0.0 is none, as it is to the kernel. A netmask that is none counts as 255.255.255.0.
+    fn parse(ip: &'a str) -> Option<Self> {
         let mut fields = ip.split(':');
-        let address = fields.next()?.parse().ok()?;
-        let gateway = fields.nth(1).and_then(|gateway| gateway.parse().ok());
-        let netmask = fields.next().and_then(|netmask| netmask.parse().ok());
+        let address = address_of(fields.next())?;
+        let gateway = address_of(fields.nth(1));
+        let netmask = address_of(fields.next());
+        let device = fields.nth(1).filter(|device| !device.is_empty());
         Some(Self {
+            device: device.unwrap_or(DEVICE),
             address,
             netmask: netmask.unwrap_or(DEFAULT.netmask),
             gateway,
         })
     }
+}
+
+fn address_of(field: Option<&str>) -> Option<Ipv4Addr> {
+    let address: Ipv4Addr = field?.parse().ok()?;
+    (!address.is_unspecified()).then_some(address)
 }
 
 /// Names the machine by `/etc/hostname`, and brings `lo` up.
@@ -62,20 +74,31 @@ fn host_name(text: &str) -> &str {
         .unwrap_or(DEFAULT_HOST_NAME)
 }
 
-/// Sets `eth0` up, where there is one.
+/// Sets `eth0` up, where there is one, or the device that `ip=` names.
 pub(super) fn set_up(command_line: &str) {
-    if !Path::new("/sys/class/net/eth0").exists() {
-        return;
-    }
     let ip = command_line
         .split_ascii_whitespace()
         .find_map(|word| word.strip_prefix("ip="));
-    let Some(network) = ip.map_or(Some(DEFAULT), Network::parse) else {
+    let network = ip.map_or(Some(DEFAULT), Network::parse);
+    let device = network.map_or(DEVICE, |network| network.device);
+    // No link of that folder leads to it by another name.
+    if device.contains('/') || !Path::new("/sys/class/net").join(device).exists() {
+        if device != DEVICE {
+            log::failure(&format_args!(
+                "ip= on the kernel's command line names {device}, which is not there: name a device of \
+                 this machine, such as {DEVICE}"
+            ));
+        }
+        return;
+    }
+    let Some(network) = network else {
         return log::failure(
             &"ip= on the kernel's command line has no address: eth0 is left alone",
         );
     };
-    tell("set up eth0", apply(network));
+    if let Err(error) = apply(network) {
+        log::failure(&format_args!("cannot set up {device}: {error}"));
+    }
     let mut resolvers = String::new();
     if let Some(gateway) = network.gateway {
         let [a, b, c, d] = gateway.octets();
@@ -99,14 +122,14 @@ fn write_resolvers(path: &Path, resolvers: &str) -> io::Result<()> {
     }
 }
 
-fn apply(network: Network) -> io::Result<()> {
-    let eth0 = Interface::named("eth0")?;
-    eth0.set_address(network.address)?;
-    eth0.set_netmask(network.netmask)?;
-    eth0.bring_up()?;
+fn apply(network: Network<'_>) -> io::Result<()> {
+    let device = Interface::named(network.device)?;
+    device.set_address(network.address)?;
+    device.set_netmask(network.netmask)?;
+    device.bring_up()?;
     match network
         .gateway
-        .map(|gateway| eth0.add_default_route(gateway))
+        .map(|gateway| device.add_default_route(gateway))
     {
         // The kernel may have been told the same by itself.
         Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -130,6 +153,7 @@ mod tests {
         assert_eq!(
             Network::parse("10.1.2.3::10.1.2.1:255.255.0.0::eth0:off"),
             Some(Network {
+                device: "eth0",
                 address: Ipv4Addr::new(10, 1, 2, 3),
                 netmask: Ipv4Addr::new(255, 255, 0, 0),
                 gateway: Some(Ipv4Addr::new(10, 1, 2, 1)),
@@ -138,6 +162,7 @@ mod tests {
         assert_eq!(
             Network::parse("10.1.2.3"),
             Some(Network {
+                device: "eth0",
                 address: Ipv4Addr::new(10, 1, 2, 3),
                 netmask: DEFAULT.netmask,
                 gateway: None,
@@ -145,6 +170,20 @@ mod tests {
         );
         assert_eq!(Network::parse("dhcp"), None);
         assert_eq!(Network::parse(""), None);
+    }
+
+    #[test]
+    fn command_line_names_another_device_and_0_0_0_0_is_no_address() {
+        let network = Network::parse("10.1.2.3::0.0.0.0:0.0.0.0::eth1:off").unwrap();
+        assert_eq!(network.device, "eth1");
+        assert_eq!(network.gateway, None);
+        assert_eq!(network.netmask, DEFAULT.netmask);
+        let network = Network::parse("10.1.2.3::::::off").unwrap();
+        assert_eq!((network.device, network.gateway), ("eth0", None));
+        assert_eq!(
+            Network::parse("0.0.0.0::10.1.2.1:255.0.0.0::eth0:off"),
+            None
+        );
     }
 
     #[test]
