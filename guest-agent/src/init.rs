@@ -169,18 +169,22 @@ fn boot() -> Result<Supervision, BootError> {
 
 /// Keeps the guest going until somebody ends it.
 fn supervise(mut supervision: Supervision) -> ! {
+    let end = until_it_succeeds(|| supervision.until_the_end(), REST);
+    guarded(|| ending::end_processes(&mut supervision));
+    guarded(ending::write_out);
+    end_machine(end);
+}
+
+/// Carries out a step again, after a rest, whenever it has failed or panicked.
+fn until_it_succeeds<T>(mut step: impl FnMut() -> io::Result<T>, rest: Duration) -> T {
     loop {
-        match guarded(|| supervision.until_the_end()) {
-            Some(Ok(end)) => {
-                guarded(|| ending::end_processes(&mut supervision));
-                guarded(ending::write_out);
-                end_machine(end);
-            }
+        match guarded(&mut step) {
+            Some(Ok(value)) => return value,
             Some(Err(error)) => log::failure(&format_args!("cannot supervise: {error}")),
             // Its place is told already.
             None => {}
         }
-        thread::sleep(REST);
+        thread::sleep(rest);
     }
 }
 
@@ -213,6 +217,22 @@ mod tests {
         assert!(!asked(&["smolvm-guest-agent", "--listen", "init"]));
         assert!(!asked(&["/init"]));
         assert!(!asked(&[]));
+    }
+
+    #[test]
+    fn supervision_goes_on_after_a_panic_and_after_a_failure() {
+        let mut tries = 0;
+        let step = || {
+            tries += 1;
+            match tries {
+                1 => panic!("a step that fails unexpectedly"),
+                2 => Err(io::ErrorKind::Interrupted.into()),
+                _ => Ok(End::Restart),
+            }
+        };
+        assert_eq!(until_it_succeeds(step, Duration::ZERO), End::Restart);
+        assert_eq!(tries, 3);
+        assert_eq!(guarded(|| panic!("another one")), None::<()>);
     }
 
     #[test]
