@@ -90,3 +90,18 @@ pub(crate) const ALL: &[Case<Guest>] = &[
     ),
     ("port_cannot_be_taken_while_the_agent_is_away", init::port),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_name_is_given_once_and_every_long_case_is_one_of_them() {
+        let names: HashSet<_> = ALL.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for name in LONG {
+            assert!(names.contains(name), "no case is named {name}");
+        }
+    }
+}
