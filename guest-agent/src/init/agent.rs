@@ -14,7 +14,6 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -188,7 +187,7 @@ fn kill_what_is_left() {
         return;
     }
     for _ in 0..KILL_ROUNDS {
-        let numbers = numbers_below(Path::new(CGROUP_FOLDER));
+        let numbers = numbers_below(CGROUP_FOLDER);
         if numbers.is_empty() {
             return;
         }
@@ -199,23 +198,24 @@ fn kill_what_is_left() {
 }
 
 /// The processes of a control group and of those below it.
-fn numbers_below(cgroup: &Path) -> Vec<i32> {
+fn numbers_below(cgroup: &str) -> Vec<i32> {
     let mut numbers = Vec::new();
-    let mut cgroups = vec![cgroup.to_owned()];
-    for at in 0..MAX_CGROUPS {
-        let Some(cgroup) = cgroups.get(at) else {
+    let mut waiting = vec![cgroup.to_owned()];
+    for _ in 0..MAX_CGROUPS {
+        let Some(cgroup) = waiting.pop() else {
             break;
         };
         // One whose processes are threads of another's has a list that cannot be read; they are in that.
-        let procs = cgroup.join("cgroup.procs");
-        let procs = file::read_text(procs.to_str().unwrap_or_default()).unwrap_or_default();
+        let procs = file::read_text(&format!("{cgroup}/cgroup.procs")).unwrap_or_default();
         numbers.extend(procs.lines().filter_map(|line| line.parse::<i32>().ok()));
-        let Ok(entries) = fs::read_dir(cgroup) else {
+        let Ok(entries) = fs::read_dir(&cgroup) else {
             continue;
         };
-        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let below = entries.flatten().filter(is_folder);
-        cgroups.extend(below.map(|entry| entry.path()));
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                waiting.extend(entry.path().into_os_string().into_string());
+            }
+        }
     }
     numbers
 }
@@ -232,8 +232,9 @@ mod tests {
         fs::write(base.join("cgroup.procs"), "5\n7\n").unwrap();
         fs::write(base.join("a/cgroup.procs"), "").unwrap();
         fs::write(base.join("a/b/cgroup.procs"), "11\n").unwrap();
-        assert_eq!(numbers_below(&base), [5, 7, 11]);
-        assert!(numbers_below(&base.join("absent")).is_empty());
+        let below = |folder: &str| numbers_below(base.join(folder).to_str().unwrap());
+        assert_eq!(below(""), [5, 7, 11]);
+        assert!(below("absent").is_empty());
         fs::remove_dir_all(&base).unwrap();
     }
 

@@ -11,7 +11,6 @@ use crate::sys::{file, mount, process};
 use crate::{log, thread};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,11 +49,13 @@ pub(super) fn end_processes(supervision: &mut Supervision) {
 pub(super) fn write_out() {
     let mounts = file::read_text("/proc/self/mounts").unwrap_or_default();
     let mounts: Vec<_> = mounts.lines().filter_map(target_and_kind).collect();
-    let on_disks = mounts.into_iter().rev();
-    let on_disks = on_disks.filter(|(_, kind)| !IN_MEMORY.contains(kind));
-    let unmounts = on_disks.map(|(target, _)| Box::new(move || unmount(&target)) as Step);
-    let sync: Step = Box::new(mount::sync);
-    match carry_out(iter::once(sync).chain(unmounts), STEP_LIMIT, DISK_LIMIT) {
+    let mut steps: Vec<Step> = vec![Box::new(mount::sync)];
+    for (target, kind) in mounts.into_iter().rev() {
+        if !IN_MEMORY.contains(&kind) {
+            steps.push(Box::new(move || unmount(&target)));
+        }
+    }
+    match carry_out(steps, STEP_LIMIT, DISK_LIMIT) {
         Ok(true) => {}
         Ok(false) => log::failure(&"the disks are not written out in time"),
         Err(error) => log::failure(&format_args!("cannot write the disks out: {error}")),
@@ -73,17 +74,14 @@ type Step = Box<dyn FnOnce() + Send>;
 /// Carries steps out in their order, each in a thread: a disk that does not answer any more keeps whoever
 /// waits for it for ever. A step that takes longer than `step_limit` goes on while the next ones follow, so
 /// that it costs the other disks nothing; says whether all have ended within `limit`.
-fn carry_out(
-    steps: impl Iterator<Item = Step>,
-    step_limit: Duration,
-    limit: Duration,
-) -> io::Result<bool> {
+fn carry_out(steps: Vec<Step>, step_limit: Duration, limit: Duration) -> io::Result<bool> {
     let epoll = Epoll::new()?;
     let deadline = Instant::now() + limit;
     // Kept, so that no end of a step is missed.
     let mut ends = Vec::new();
     let mut ended = 0;
-    for (token, step) in iter::zip(0.., steps) {
+    for step in steps {
+        let token = ends.len() as u64;
         let end = Arc::new(EventFd::new()?);
         epoll.add(&*end, token, epoll::IN | epoll::EDGE)?;
         ends.push(Arc::clone(&end));
@@ -171,7 +169,7 @@ mod tests {
         let steps = [told(1), stuck, told(2), told(3)];
         let (step, all) = (Duration::from_millis(20), Duration::from_millis(500));
         let began = Instant::now();
-        assert!(!carry_out(steps.into_iter(), step, all).unwrap());
+        assert!(!carry_out(steps.into(), step, all).unwrap());
         assert!(began.elapsed() >= all);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
         drop(never);
@@ -186,7 +184,7 @@ mod tests {
         });
         let limit = Duration::from_secs(60);
         let began = Instant::now();
-        assert!(carry_out(steps, limit, limit).unwrap());
+        assert!(carry_out(steps.collect(), limit, limit).unwrap());
         assert!(began.elapsed() < limit);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), Vec::from_iter(0..20));
     }

@@ -124,7 +124,7 @@ pub(super) fn is_needed(path: &CStr) -> bool {
 pub(super) fn has_place(path: &CStr) -> bool {
     // It is there already, or the root is read-only.
     let _ = file::make_directory(path);
-    path_of(path).is_dir()
+    file::open_directory(path).is_ok()
 }
 
 fn mount_one(&(target, kind, flags, options): &Mount) {

@@ -82,7 +82,7 @@ pub(super) fn set_up(command_line: &str) {
     let network = ip.map_or(Some(DEFAULT), Network::parse);
     let device = network.map_or(DEVICE, |network| network.device);
     // No link of that folder leads to it by another name.
-    if device.contains('/') || !Path::new("/sys/class/net").join(device).exists() {
+    if device.contains('/') || !Path::new(&format!("/sys/class/net/{device}")).exists() {
         if device != DEVICE {
             log::failure(&format_args!(
                 "ip= on the kernel's command line names {device}, which is not there: name a device of \
