@@ -20,8 +20,6 @@ const GRACE: Duration = Duration::from_secs(2);
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// How long writing out and unmounting may take in all.
 const DISK_LIMIT: Duration = Duration::from_secs(5);
-/// How long one disk keeps the next ones waiting.
-const STEP_LIMIT: Duration = Duration::from_millis(500);
 
 /// Of a thread that writes out.
 const STACK_BYTES: usize = 64 * 1024;
@@ -55,7 +53,7 @@ pub(super) fn write_out() {
             steps.push(Box::new(move || unmount(&target)));
         }
     }
-    match carry_out(steps, STEP_LIMIT, DISK_LIMIT) {
+    match carry_out(steps, DISK_LIMIT) {
         Ok(true) => {}
         Ok(false) => log::failure(&"the disks are not written out in time"),
         Err(error) => log::failure(&format_args!("cannot write the disks out: {error}")),
@@ -72,9 +70,10 @@ fn unmount(target: &CStr) {
 type Step = Box<dyn FnOnce() + Send>;
 
 /// Carries steps out in their order, each in a thread: a disk that does not answer any more keeps whoever
-/// waits for it for ever. A step that takes longer than `step_limit` goes on while the next ones follow, so
-/// that it costs the other disks nothing; says whether all have ended within `limit`.
-fn carry_out(steps: Vec<Step>, step_limit: Duration, limit: Duration) -> io::Result<bool> {
+/// waits for it for ever. A step that takes longer than half of the time that is left goes on while the
+/// next ones follow: a slow disk is waited for, and a dead one costs the others nothing. Says whether all
+/// have ended within `limit`.
+fn carry_out(steps: Vec<Step>, limit: Duration) -> io::Result<bool> {
     let epoll = Epoll::new()?;
     let deadline = Instant::now() + limit;
     // Kept, so that no end of a step is missed.
@@ -90,7 +89,8 @@ fn carry_out(steps: Vec<Step>, step_limit: Duration, limit: Duration) -> io::Res
             end.raise();
         };
         thread::start("disks", STACK_BYTES, Box::new(work))?;
-        let next_at = deadline.min(Instant::now() + step_limit);
+        let now = Instant::now();
+        let next_at = now + deadline.saturating_duration_since(now) / 2;
         let mut is_over = false;
         while !is_over && Instant::now() < next_at {
             for ready in epoll.wait(Some(next_at))? {
@@ -167,10 +167,10 @@ mod tests {
         };
         let stuck: Step = Box::new(move || assert!(waits.recv().is_err()));
         let steps = [told(1), stuck, told(2), told(3)];
-        let (step, all) = (Duration::from_millis(20), Duration::from_millis(500));
+        let limit = Duration::from_millis(200);
         let began = Instant::now();
-        assert!(!carry_out(steps.into(), step, all).unwrap());
-        assert!(began.elapsed() >= all);
+        assert!(!carry_out(steps.into(), limit).unwrap());
+        assert!(began.elapsed() >= limit);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
         drop(never);
     }
@@ -184,7 +184,7 @@ mod tests {
         });
         let limit = Duration::from_secs(60);
         let began = Instant::now();
-        assert!(carry_out(steps.collect(), limit, limit).unwrap());
+        assert!(carry_out(steps.collect(), limit).unwrap());
         assert!(began.elapsed() < limit);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), Vec::from_iter(0..20));
     }
