@@ -49,7 +49,9 @@ use timings::Timings;
 const REST: Duration = Duration::from_secs(1);
 
 /// What process 1 waits for; all else that may come is ignored by the kernel, as process 1 has no
-/// handlers (`kill(2)`). `SIGUSR1` and `SIGUSR2` are what busybox's `halt` and `poweroff` send.
+/// handlers (`kill(2)`). `SIGUSR1` and `SIGUSR2` are what busybox's `halt` and `poweroff` send. Its `reboot`
+/// sends `SIGTERM`, by which everybody else ends a guest: that powers off, and who sent it is not asked,
+/// since that process may be gone before it can be looked at.
 const SIGNALS: [libc::c_int; 6] = [
     libc::SIGCHLD,
     libc::SIGTERM,
