@@ -224,8 +224,11 @@ fn command_line_that_the_kernel_would_cut_is_refused() {
 
 #[test]
 fn guest_that_never_says_a_word_is_asked_all_the_same() {
-    let folder = folder_with(DEVICE, QEMU);
-    let child = start(&folder).stdout(Stdio::piped()).spawn().unwrap();
+    let folder = folder_with_disk_image(QEMU);
+    folder.write("d.ext4", &ext4());
+    let mut start = start(&folder);
+    start.args(["--disk", "d.ext4"]);
+    let child = start.stdout(Stdio::piped()).spawn().unwrap();
     assert!(soon(|| folder.path("qemu.pid").exists()));
     answer_pings(&folder, "", 2);
     assert_eq!(child.wait_with_output().unwrap().stdout, b"a\n");
@@ -237,8 +240,11 @@ fn guest_that_never_says_a_word_is_asked_all_the_same() {
 fn guest_that_never_falls_silent_is_asked_all_the_same() {
     let talk = "(while echo '[ *** ] A start job is running'; do sleep 0.2; done >s/vms/a/console.log) &\n\
         echo $! >talk.pid";
-    let folder = folder_with(DEVICE, &format!("{talk}\n{QEMU}"));
-    let child = start(&folder).stdout(Stdio::piped()).spawn().unwrap();
+    let folder = folder_with_disk_image(&format!("{talk}\n{QEMU}"));
+    folder.write("d.ext4", &ext4());
+    let mut start = start(&folder);
+    start.args(["--disk", "d.ext4"]);
+    let child = start.stdout(Stdio::piped()).spawn().unwrap();
     assert!(soon(|| folder.path("qemu.pid").exists()));
     answer_pings(&folder, "", 2);
     let output = child.wait_with_output().unwrap();

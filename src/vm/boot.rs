@@ -31,7 +31,7 @@ const KVM_FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
 /// After so much silence on a console that has said something, the agent is asked even though nothing
 /// told that it was started: another `/init` may not say so, or the kernel may have talked in between.
 const UNMARKED_SILENCE: Duration = Duration::from_secs(5);
-/// After so long it is asked whatever the console does. It may never fall silent: systemd shows what it waits for
+/// After so long it is asked whatever the console does, where process 1 may be another than ours. It may never fall silent: systemd shows what it waits for
 /// several times a second, for as long as it waits. It may never say anything: a quiet kernel, and an `/init` that
 /// sends the agent's words elsewhere.
 const UNMARKED_LIMIT: Duration = Duration::from_secs(10);
@@ -47,6 +47,8 @@ const ROOT_DISK_NAME: &str = "root.ext4";
 pub(super) struct BootPlan<'start> {
     pub(super) registry: &'start Registry,
     pub(super) dir: PathBuf,
+    /// Whether process 1 is ours for certain, which always tells on the console that the agent listens.
+    pub(super) init_is_ours: bool,
     /// The disk that is copied for the VM, where its root is on one.
     pub(super) root_disk: Option<PathBuf>,
     pub(super) qemu: PathBuf,
@@ -153,7 +155,7 @@ impl<'start> Boot<'start> {
             self.check_processes()?;
             let is_time = match console.is_silent_for(UNMARKED_SILENCE) {
                 true => asked.elapsed() >= UNMARKED_SILENCE,
-                false => asked.elapsed() >= UNMARKED_LIMIT,
+                false => !self.plan.init_is_ours && asked.elapsed() >= UNMARKED_LIMIT,
             };
             if is_time {
                 let left = self.plan.deadline.remaining().unwrap_or(PING_LIMIT);

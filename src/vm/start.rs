@@ -14,7 +14,7 @@ use super::{Network, VmError, cmdline, disk, stop};
 use crate::cancel::Cancel;
 use crate::channel::Pong;
 use crate::deadline::Deadline;
-use crate::image::Image;
+use crate::image::{Image, Variant};
 use crate::target::{GuestCid, VmName};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -98,6 +98,7 @@ pub fn start(
     };
     let mut plan = BootPlan {
         registry,
+        init_is_ours: options.disk.is_none() && image.manifest.variant.parse::<Variant>().is_ok(),
         root_disk: vm.record.disk.clone().or_else(|| image.root_disk()),
         qemu,
         device,
