@@ -209,6 +209,36 @@ fn files_that_do_not_fit_are_one_sentence_and_leave_nothing() {
 }
 
 #[test]
+fn layout_with_a_tree_makes_an_image_with_it_and_refuses_one_that_is_not_there() {
+    let folder = folder_with_inputs();
+    folder.write("packages/tree/etc/motd", b"mine");
+    folder.write("packages/tree/etc/hosts", b"mine, too");
+    folder.write("layout", b"include ssh\ntree /tree\n");
+    let build = || {
+        let mut command = folder.image_build(&folder.path("out"));
+        command.arg("--layout").arg(folder.path("layout"));
+        command.arg("--packages").arg(folder.path("packages"));
+        outcome(&mut command)
+    };
+    let (code, said) = build();
+    assert_eq!(code, 0, "{said}");
+    let listed = fs::read_to_string(folder.path("out/root.txt")).unwrap();
+    let named = |path: &str| listed.lines().filter(|line| line.contains(path)).count();
+    assert_eq!((named("/etc/motd"), named("/etc/hosts")), (1, 1));
+
+    folder.write("layout", b"include ssh\ntree /none\n");
+    let (code, said) = build();
+    assert_eq!(code, 1);
+    assert!(said.contains("has no /none"), "{said}");
+    folder.write("layout", b"include minimal\ntree /tree\n");
+    let mut command = folder.image_build(&folder.path("out"));
+    command.arg("--layout").arg(folder.path("layout"));
+    let (code, said) = outcome(&mut command);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--packages"), "{said}");
+}
+
+#[test]
 fn missing_packages_and_sizes_without_a_disk_are_told() {
     let folder = folder_with_inputs();
     let mut without = folder.image_build(&folder.path("o/out"));

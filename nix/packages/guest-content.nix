@@ -61,6 +61,6 @@ runCommand "smolvm-guest-content" { } (
     + ''
     # A store's files have no permissions but read and execute, so the tree goes there packed.
     tar --create --sort=name --numeric-owner --owner=0 --group=0 --mtime=@0 --file=$out/packages/tree.tar --directory=tree .
-    printf '%s\n' 'include ${variant}' 'tree / /tree.tar' >$out/layout
+    printf '%s\n' 'include ${variant}' 'tree /tree.tar' >$out/layout
   ''
 )

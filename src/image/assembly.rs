@@ -8,9 +8,12 @@ use super::content::FileContent;
 use super::layout::{Input, Layout, Node};
 use super::modules::Module;
 use super::packages::{Needs, Packages};
-use super::placing::place;
+use super::placing::{follow_in, place, place_of};
 use super::root::{Content, DeviceNumber, Root, RootEntry};
+use super::tree_path::Place;
+use crate::cancel::Cancel;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The files that every root is given.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,7 @@ pub struct Programs<'input> {
 pub fn assemble<'input>(
     layout: &Layout,
     programs: &Programs<'input>,
+    cancel: &Cancel,
 ) -> Result<Root<'input>, ImageError> {
     let mut root = Root::new();
     let mut needs = Needs::new();
@@ -59,7 +63,45 @@ pub fn assemble<'input>(
             reason: format!("{reason} and a program needs that"),
         })?;
     }
+    for source in &layout.trees {
+        let packages = programs.packages.ok_or(ImageError::PackagesMissing)?;
+        let tree = packages.tree(source, cancel)?;
+        merge(&mut root, tree).map_err(|reason| ImageError::Layout {
+            line: 0,
+            reason: format!("the root {reason}, and the tree {source} something else"),
+        })?;
+    }
     Ok(root)
+}
+
+/// Puts all of a tree into a root, in place of what stands there; a directory that is there already
+/// stays as it is, by whichever links it is reached.
+fn merge<'input>(root: &mut Root<'input>, tree: Root<'input>) -> Result<(), String> {
+    // Where a tree's file went: a link on the way may have led elsewhere.
+    let mut placed: BTreeMap<String, String> = BTreeMap::new();
+    for (path, mut entry) in tree {
+        match &entry.content {
+            Content::Directory => {
+                let there = follow_in(root, &path)?;
+                match place_of(&there, root.get(&there)) {
+                    Place::Directory => continue,
+                    Place::Missing => {}
+                    _ => return Err(format!("has {there}, which is no directory")),
+                }
+            }
+            // The file's first name has to be the first by its bytes, which a link on the way can
+            // change: a file of its own is the same to whoever reads it.
+            Content::HardLink(original) if placed.get(original) != Some(original) => {
+                if let Some(file) = placed.get(original).and_then(|there| root.get(there)) {
+                    entry = file.clone();
+                }
+            }
+            _ => {}
+        }
+        let there = place(root, &path, entry)?;
+        placed.insert(path, there);
+    }
+    Ok(())
 }
 
 /// Adds the modules and the list of their load order.
@@ -98,4 +140,77 @@ fn add_file<'input>(
 
 fn file(bytes: Cow<'_, [u8]>) -> Content<'_> {
     Content::File(FileContent::Bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tree::{TreeBuilder, tests::shown};
+    use super::*;
+
+    fn bytes(bytes: &'static [u8]) -> RootEntry<'static> {
+        RootEntry::of_root(0o644, file(bytes.into()))
+    }
+
+    fn link(target: &str) -> RootEntry<'static> {
+        RootEntry::of_root(0o777, Content::Link(target.to_owned()))
+    }
+
+    fn tree(entries: &[(&str, RootEntry<'static>)]) -> Root<'static> {
+        let mut builder = TreeBuilder::default();
+        for (path, entry) in entries {
+            builder.put(path, entry.clone()).unwrap();
+        }
+        builder.finish().root
+    }
+
+    #[test]
+    fn files_of_a_tree_replace_those_of_the_root_and_its_directories_stay() {
+        let mut root = tree(&[("/bin/sh", bytes(b"old")), ("/usr/bin", link("../bin"))]);
+        let tmp = RootEntry::of_root(0o1777, Content::Directory);
+        root.insert("/tmp".into(), tmp);
+        let added = tree(&[
+            ("/tmp/a", bytes(b"a")),
+            ("/usr/bin/sh", bytes(b"new")),
+            ("/srv/b", bytes(b"b")),
+        ]);
+        merge(&mut root, added).unwrap();
+        assert_eq!(root["/tmp"].mode, 0o1777);
+        assert_eq!(
+            shown(&root),
+            [
+                "/bin/",
+                "/bin/sh: new",
+                "/srv/",
+                "/srv/b: b",
+                "/tmp/",
+                "/tmp/a: a",
+                "/usr/",
+                "/usr/bin -> ../bin"
+            ]
+        );
+    }
+
+    #[test]
+    fn file_with_two_names_keeps_both_also_where_a_link_leads_elsewhere() {
+        let mut builder = TreeBuilder::default();
+        let inode = builder.put("/a/f", bytes(b"f")).unwrap();
+        builder.name("/b", inode).unwrap();
+        let inode = builder.put("/c", bytes(b"c")).unwrap();
+        builder.name("/d", inode).unwrap();
+        let mut root = tree(&[("/a", link("z")), ("/z/x", bytes(b"x"))]);
+        merge(&mut root, builder.finish().root).unwrap();
+        assert_eq!(
+            shown(&root),
+            [
+                "/a -> z", "/b: f", "/c: c", "/d = /c", "/z/", "/z/f: f", "/z/x: x"
+            ]
+        );
+    }
+
+    #[test]
+    fn tree_with_a_file_for_a_directory_is_refused() {
+        let mut root = tree(&[("/bin/sh", bytes(b"old"))]);
+        assert!(merge(&mut root, tree(&[("/bin", bytes(b"x"))])).is_err());
+        assert!(merge(&mut root, tree(&[("/bin/sh/x", bytes(b"x"))])).is_err());
+    }
 }

@@ -99,7 +99,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
         agent: &agent,
         packages: packages.as_ref(),
     };
-    let root = assemble(&layout, &programs)?;
+    let root = assemble(&layout, &programs, cancel)?;
     let mut parts = Parts {
         staged: StagedFolder::begin(folder)?,
         cancel,
@@ -128,7 +128,7 @@ pub fn build(inputs: &Inputs, folder: &Path, cancel: &Cancel) -> Result<Manifest
             // A kernel that has all of it built in finds the disk by itself.
             if !modules.is_empty() {
                 let first = Layout::built_in(Variant::Minimal)?;
-                let stage_one = assemble(&first, &programs)?;
+                let stage_one = assemble(&first, &programs, cancel)?;
                 parts.add_initramfs(stage_one, &first, &modules, &mut manifest)?;
             }
             goes_on()?;

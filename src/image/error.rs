@@ -171,8 +171,8 @@ impl fmt::Display for ImageError {
                 "the root's files do not fit on a disk of {size_mib} MiB; make it larger with --disk-size"
             ),
             Self::PackagesMissing => formatter.write_str(
-                "this layout has programs of a distribution's packages; name the folder that they are \
-                 unpacked in with --packages (scripts/fetch-ssh-packages.sh x86_64, or aarch64, fetches one)",
+                "this layout takes programs or trees from a folder of packages; name it with --packages \
+                 (scripts/fetch-ssh-packages.sh x86_64, or aarch64, fetches that of the ssh image)",
             ),
             Self::NotAnImage { path } => write!(
                 formatter,

@@ -14,6 +14,8 @@
 //! file    PATH MODE SOURCE               SOURCE stands beside the layout
 //! input   PATH MODE busybox|agent        a file given to the builder
 //! program PATH MODE SOURCE               SOURCE in the packages' folder, with the libraries it needs
+//! tree    SOURCE                         all of a folder or tar archive in the packages' folder; its files come in
+//!                                        place of what stands at their paths
 //! modules DIR LIST                       modules go to DIR, their load order to the file LIST
 //! module  required|optional NAME
 //! ```
@@ -127,6 +129,8 @@ pub struct Layout {
     pub modules_dir: String,
     /// The file that lists them in load order.
     pub modules_list: String,
+    /// Trees of the packages' folder that are put into the root, in this order.
+    pub trees: Vec<String>,
     /// The size of the disk that the root is, in MiB; `None` where the initramfs is the root.
     pub disk_mib: Option<u32>,
     origin: Origin,
@@ -180,7 +184,7 @@ impl Layout {
     #[must_use]
     pub fn has_programs(&self) -> bool {
         let mut nodes = self.entries.values().map(|entry| &entry.node);
-        nodes.any(|node| matches!(node, Node::Program { .. }))
+        !self.trees.is_empty() || nodes.any(|node| matches!(node, Node::Program { .. }))
     }
 
     fn parse(text: &str, origin: Origin) -> Result<Self, ImageError> {
@@ -189,6 +193,7 @@ impl Layout {
             modules: Vec::new(),
             modules_dir: String::new(),
             modules_list: String::new(),
+            trees: Vec::new(),
             disk_mib: None,
             origin,
         };
@@ -216,6 +221,7 @@ impl Layout {
         self.modules.extend(included.modules);
         self.modules_dir = included.modules_dir;
         self.modules_list = included.modules_list;
+        self.trees.extend(included.trees);
         self.disk_mib = included.disk_mib;
         Ok(())
     }
@@ -263,6 +269,10 @@ impl Layout {
             ["program", path, mode, source] => {
                 let source = check_path(source)?.to_owned();
                 self.insert(path, parse_mode(mode)?, Node::Program { source })
+            }
+            ["tree", source] => {
+                self.trees.push(check_path(source)?.to_owned());
+                Ok(())
             }
             ["input", path, mode, input] => {
                 let input = match input {
@@ -412,6 +422,8 @@ mod tests {
             "disk 1",
             "disk none",
             "program /a 0755 bin/a",
+            "tree a",
+            "tree /../a",
         ] {
             let error = parse(&format!("# one\n{line}\n")).unwrap_err();
             assert!(

@@ -54,6 +54,21 @@ impl Packages {
         Ok(program)
     }
 
+    /// Reads a folder or an archive at `path` of the folder, links in it followed.
+    ///
+    /// # Errors
+    /// As [`Tree::read`]; [`ImageError::Unsuitable`] where something in it could not be kept.
+    pub fn tree(&self, path: &str, cancel: &Cancel) -> Result<Root<'static>, ImageError> {
+        let Some(found) = self.find(path) else {
+            return Err(self.missing(path));
+        };
+        let tree = Tree::read(&self.folder.join(found.trim_start_matches('/')), cancel)?;
+        match tree.notes.first() {
+            None => Ok(tree.root),
+            Some(note) => Err(self.unsuitable(path, format!("cannot be kept whole: {note}"))),
+        }
+    }
+
     fn add_needs(&self, path: &str, file: &[u8], needs: &mut Needs) -> Result<(), ImageError> {
         let unsuitable = |reason: String| self.unsuitable(path, reason);
         let elf = Elf::parse(file).map_err(|error| unsuitable(error.to_string()))?;
@@ -114,12 +129,7 @@ impl Packages {
 
     fn file(&self, path: &str) -> Result<Vec<u8>, ImageError> {
         let Some(found) = self.find(path) else {
-            return Err(ImageError::Unsuitable {
-                what: "packages' folder",
-                path: self.folder.clone(),
-                reason: format!("has no {path}"),
-                remedy: self.remedy(),
-            });
+            return Err(self.missing(path));
         };
         let read = || match &self.root[&found].content {
             Content::File(content) if content.length() <= MAX_FILE_BYTES => {
@@ -145,6 +155,15 @@ impl Packages {
                 _ => Some(found),
             })
             .find_map(|found| found)
+    }
+
+    fn missing(&self, path: &str) -> ImageError {
+        ImageError::Unsuitable {
+            what: "packages' folder",
+            path: self.folder.clone(),
+            reason: format!("has no {path}"),
+            remedy: self.remedy(),
+        }
     }
 
     fn unsuitable(&self, path: &str, reason: String) -> ImageError {

@@ -14,11 +14,12 @@ pub enum Variant {
     Ssh,
 }
 
-const MINIMAL_FILES: [(&str, &str); 5] = [
+const MINIMAL_FILES: [(&str, &str); 6] = [
     ("group", include_str!("../../images/minimal/group")),
     ("hosts", include_str!("../../images/minimal/hosts")),
     ("passwd", include_str!("../../images/minimal/passwd")),
     ("profile", include_str!("../../images/minimal/profile")),
+    ("reboot", include_str!("../../images/minimal/reboot")),
     ("shells", include_str!("../../images/minimal/shells")),
 ];
 
