@@ -207,6 +207,23 @@ fn image_of_another_layout_is_no_minimal_one() {
 }
 
 #[test]
+fn layout_with_something_where_the_modules_go_is_refused() {
+    for taken in ["/m/list", "/m/vsock.ko"] {
+        let folder = Folder::new();
+        folder.write_image_inputs();
+        let layout =
+            format!("dir /m 0755\nmodules /m /m/list\nmodule required vsock\nlink {taken} x\n");
+        let layout = folder.write("layout", layout.as_bytes());
+        let mut built = folder.image_build(&folder.path("o/out"));
+        let (code, sentence) = outcome(built.arg("--layout").arg(layout));
+        assert_eq!(code, 1, "{sentence}");
+        let wanted = format!("{taken} is needed for the modules");
+        assert!(sentence.contains(&wanted), "{sentence}");
+        assert!(folder.names("o").is_empty());
+    }
+}
+
+#[test]
 fn next_build_removes_what_a_killed_one_left() {
     let folder = Folder::new();
     folder.write_image_inputs();

@@ -209,3 +209,31 @@ fn system(root: &Root<'_>, init: &str) -> Result<InitSystem, String> {
         _ => InitSystem::Other,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_that_run_the_agent_by_python_are_named_wherever_they_are_and_comments_are_not() {
+        const STALE: &str = "x\nExecStart=/usr/bin/python3 /usr/local/bin/smolvm-guest-agent\n";
+        let named = |path: &str, text: &str| {
+            let content = Content::File(FileContent::Bytes(text.as_bytes().to_owned().into()));
+            let root = Root::from([(path.to_owned(), RootEntry::of_root(0o644, content))]);
+            stale_services(&root).len()
+        };
+        for place in SERVICE_FILES {
+            let path = match place.ends_with('/') {
+                true => format!("{place}agent"),
+                false => place.to_owned(),
+            };
+            assert_eq!(named(&path, STALE), 1, "{path}");
+        }
+        for place in ["/etc/init.d/agent", "/etc/smolvm/boot.d/10-agent"] {
+            assert_eq!(named(place, STALE), 1, "{place}");
+            assert_eq!(named(place, &STALE.replace("Exec", " # Exec")), 0);
+            assert_eq!(named(place, "exec /usr/local/bin/smolvm-guest-agent\n"), 0);
+        }
+        assert_eq!(named("/etc/motd", STALE), 0);
+    }
+}
