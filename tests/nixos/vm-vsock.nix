@@ -23,7 +23,7 @@ testers.runNixOSTest {
     guest.wait_for_unit("smolvm-guest-agent.service")
     with subtest("the host's cases pass"):
         harness = ["${lib.getExe own.endToEnd}", "drive", f"uds:{guest.vsock_host}"]
-        limits = ["--max-idle-kib", "1024", "--max-growth-kib", "256", "--service", "--max-transfer-mib", "8"]
+        limits = ["--max-idle-kib", "1024", "--max-growth-kib", "256", "--foreign-init", "--max-transfer-mib", "8"]
         subprocess.run([*harness, *limits, "--guest-program", "${lib.getExe own.endToEnd}"], check=True)
   '';
 }

@@ -46,7 +46,7 @@ impl Guest {
             max_transfer_bytes: drive.max_transfer_mib << 20,
             max_idle_kib: drive.max_idle_kib,
             max_growth_kib: drive.max_growth_kib,
-            max_pss_kib: drive.max_pss_kib,
+            max_pss_kib: drive.max_pss_kib.unwrap_or_default(),
         }
     }
 

@@ -87,8 +87,11 @@ struct Drive {
     #[arg(long)]
     max_growth_kib: u64,
     /// What process 1 and the idle agent may have of unshared memory together, in KiB.
+    #[arg(long, required_unless_present = "foreign_init")]
+    max_pss_kib: Option<u64>,
+    /// The guest's process 1 is none of ours: leave out the cases about it.
     #[arg(long)]
-    max_pss_kib: u64,
+    foreign_init: bool,
     /// How much is transferred at most in one direction by one case, in MiB.
     #[arg(long, default_value_t = 64)]
     max_transfer_mib: u64,
@@ -151,6 +154,7 @@ fn drive(drive: &Drive) -> ExitCode {
             let mut chosen = cases::ALL.to_vec();
             chosen.extend(drive.large.then_some(cases::LARGE));
             chosen.retain(|(name, _)| !drive.short || !cases::LONG.contains(name));
+            chosen.retain(|(name, _)| !drive.foreign_init || !cases::OF_PROCESS_1.contains(name));
             report::run_cases(&Guest::new(address, drive), &chosen, &drive.only)
         }
         Err(error) => refuse(&error),
