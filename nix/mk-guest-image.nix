@@ -29,8 +29,9 @@ let
   base =
     {
       minimal = part.image;
+      disk = part.image;
       ssh = part.imageSsh;
-    }.${variant} or (throw "mkGuestImage: variant is '${variant}'; it is minimal or ssh");
+    }.${variant} or (throw "mkGuestImage: variant is '${variant}'; it is minimal, disk or ssh");
   content = project.callPackage ./packages/guest-content.nix {
     inherit
       variant

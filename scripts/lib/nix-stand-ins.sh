@@ -3,6 +3,7 @@
 # (tests/nix): puts beside their files what they hand out, which is this machine's or Debian's.
 #
 # compose_stand_ins   sets STAND_INS, a folder with nixpkgs/ and crane/, and SANDBOX_PATHS, what builds see of this machine
+# lock_stand_ins      sets NIXPKGS and CRANE, what to name them as inputs: by their hashes, so that no call reads them again
 
 # The checks that mean something with stand-ins: scripts/test runs the others without Nix, or they want a real NixOS.
 STAND_IN_CHECKS=(deny nix-files static-x86_64 static-aarch64 manifest-x86_64 manifest-aarch64 image-twice-x86_64
@@ -19,6 +20,15 @@ compose_stand_ins() {
     done
     gather_rust
     write_host
+}
+
+lock_stand_ins() {
+    NIXPKGS=$(locked_reference "$STAND_INS/nixpkgs") || exit
+    CRANE=$(locked_reference "$STAND_INS/crane") || exit
+}
+
+locked_reference() {
+    nix_command flake metadata --json "path:$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["url"])'
 }
 
 # gather_guest_parts ARCH FOLDER: kernel, busybox and ssh packages of a guest, as packages.nix names them.

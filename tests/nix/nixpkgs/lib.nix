@@ -53,7 +53,7 @@ rec {
     if missing == [ ] then
       makeOverridable f found
     else
-      throw "the stand-in for nixpkgs has no ${concatStringsSep ", " missing}, which ${toString path} asks for";
+      throw "the stand-in for nixpkgs has no ${concatStringsSep ", " missing}, which ${if builtins.isFunction path then "a function" else toString path} asks for";
 
   # lib/meta.nix
   getExe =
