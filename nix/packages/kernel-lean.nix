@@ -41,6 +41,8 @@ let
       inherit (source) version src;
       modDirVersion = release;
       configfile = configuration;
+      # The machines that boot it bring their own.
+      buildDTBs = false;
       # Read from the file otherwise, which would have to be built to evaluate this.
       config.CONFIG_MODULES = "n";
     }).overrideAttrs

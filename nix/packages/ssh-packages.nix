@@ -1,4 +1,4 @@
-# What the ssh image's layout takes its programs from: a folder with the paths that Debian's packages have.
+# What the ssh image's layout takes its programs from: the packages whole, with the names that Debian's have.
 { runCommand, guest }:
 let
   # The layout puts sftp-server where this path leads in the image.
@@ -9,8 +9,13 @@ let
   };
 in
 runCommand "smolvm-ssh-packages-${guest.arch}" { } ''
+  mkdir -p $out
+  for package in ${dropbear} ${openssh}; do
+    cp -r $package/. $out
+    chmod -R u+w $out
+  done
   mkdir -p $out/usr/sbin $out/usr/bin $out/usr/lib/openssh
-  cp ${dropbear}/bin/dropbear $out/usr/sbin/dropbear
-  cp ${dropbear}/bin/dropbearkey $out/usr/bin/dropbearkey
-  cp ${openssh}/libexec/sftp-server $out/usr/lib/openssh/sftp-server
+  ln -sfn ../../bin/dropbear $out/usr/sbin/dropbear
+  ln -sfn ../../bin/dropbearkey $out/usr/bin/dropbearkey
+  ln -sfn ../../../libexec/sftp-server $out/usr/lib/openssh/sftp-server
 ''

@@ -2,7 +2,7 @@
 # Sourced after environment.sh, static-build.sh and nix-tools.sh. Owns the two flakes that stand in for nixpkgs and crane
 # (tests/nix): puts beside their files what they hand out, which is this machine's or Debian's.
 #
-# compose_stand_ins   sets STAND_INS, a folder with nixpkgs/ and crane/, and SANDBOX_PATHS, what builds see of this machine
+# compose_stand_ins   needs FOLDER, a temporary one; sets STAND_INS, a folder with nixpkgs/ and crane/, and SANDBOX_PATHS, what builds see of this machine
 # lock_stand_ins      sets NIXPKGS and CRANE, what to name them as inputs: by their hashes, so that no call reads them again
 
 # The checks that mean something with stand-ins: scripts/test runs the others without Nix, or they want a real NixOS.
@@ -13,8 +13,9 @@ compose_stand_ins() {
     local arch
     STAND_INS=$CACHE/nix-stand-ins
     rm -rf "$STAND_INS"
-    mkdir -p "$STAND_INS/nixpkgs/inputs"
-    cp -r "$PROJECT/tests/nix/." "$STAND_INS/"
+    mkdir -p "$STAND_INS"
+    cp -r "$PROJECT/tests/nix/nixpkgs" "$PROJECT/tests/nix/crane" "$STAND_INS/"
+    mkdir "$STAND_INS/nixpkgs/inputs"
     for arch in x86_64 aarch64; do
         gather_guest_parts "$arch" "$STAND_INS/nixpkgs/inputs"
     done
@@ -33,16 +34,29 @@ locked_reference() {
 
 # gather_guest_parts ARCH FOLDER: kernel, busybox and ssh packages of a guest, as packages.nix names them.
 gather_guest_parts() {
-    local arch=$1 folder=$2 fetched busybox packages
+    local arch=$1 folder=$2 fetched kernel busybox packages
     fetched=$("$PROJECT/scripts/fetch-kernel.sh" "$arch" 6.12) || exit
-    mkdir -p "$folder/kernel-$arch/lib/modules"
-    cp "$(sed -n 's/^kernel=//p' <<<"$fetched")" "$folder/kernel-$arch/vmlinuz"
-    cp -r "$(sed -n 's/^modules=//p' <<<"$fetched")" "$folder/kernel-$arch/lib/modules/"
+    mkdir -p "$folder/kernel-$arch"
+    case $arch in x86_64) kernel=bzImage ;; *) kernel=Image ;; esac
+    cp "$(sed -n 's/^kernel=//p' <<<"$fetched")" "$folder/kernel-$arch/$kernel"
+    # Of 3,000 modules those that a layout names: Nix reads a flake's folder anew at each call.
+    local chosen=$FOLDER/modules-$arch
+    mkdir -p "$chosen/lib/modules" "$chosen.work"
+    cp -r "$(sed -n 's/^modules=//p' <<<"$fetched")" "$chosen/lib/modules/"
+    (cd "$chosen.work" && rootModules=$(named_modules) allowMissing=1 \
+        bash "$STAND_INS/nixpkgs/modules-closure.sh" "$chosen" "$folder/kernel-modules-$arch" 2>/dev/null) ||
+        die 1 "could not choose the modules of Debian's kernel for $arch"
+    cp "$chosen"/lib/modules/*/modules.{builtin,order} "$folder/kernel-modules-$arch"/lib/modules/*/
+    rm -rf "$chosen" "$chosen.work"
     busybox=$("$PROJECT/scripts/fetch-busybox.sh" "$arch" | tail -n 1) || exit
     cp "$busybox" "$folder/busybox-$arch"
     packages=$("$PROJECT/scripts/fetch-ssh-packages.sh" "$arch" | tail -n 1) || exit
     cp -r "$packages" "$folder/ssh-packages-$arch"
+    rm -rf "$folder/ssh-packages-$arch/usr/share"
 }
+
+# named_modules: the name of every module in a layout of ours.
+named_modules() { sed -n 's/^module *[a-z]* *//p' "$PROJECT"/images/*/layout | sort -u; }
 
 # The way to musl that build-guest-agent.sh takes, as a file that builds in the sandbox read.
 gather_rust() {
@@ -60,7 +74,9 @@ gather_rust() {
     install_zigbuild
     warm_zig
     "$CARGO" vendor --quiet --locked --versioned-dirs --manifest-path "$PROJECT/Cargo.toml" \
-        $(vendor_std_too) "$STAND_INS/crane/vendor" >/dev/null || die 1 "cargo could not vendor the crates; see its messages above"
+        $(vendor_std_too) "$FOLDER/vendor" >/dev/null || die 1 "cargo could not vendor the crates; see its messages above"
+    # One file: Nix reads a flake's folder anew at each call.
+    tar --create --sort=name --mtime=@1 --owner=0 --group=0 --directory="$FOLDER/vendor" . | gzip -1n >"$STAND_INS/crane/vendor.tar.gz"
     write_rust >"$STAND_INS/crane/rust.sh"
 }
 

@@ -5,7 +5,7 @@ let
   inherit (packages) lib stdenv;
   target = stdenv.hostPlatform.rust.rustcTarget;
   # Written by scripts/check-nix with `cargo vendor --locked`; cargo checks each file against Cargo.lock.
-  vendored = root + "/vendor";
+  vendored = packages.runCommand "vendored-crates" { } "mkdir $out; tar -xzf ${root}/vendor.tar.gz -C $out";
 
   common = [ "pname" "version" "src" "strictDeps" "cargoExtraArgs" "CARGO_BUILD_RUSTFLAGS" "doCheck" "nativeBuildInputs" "env" "meta" ];
   checked =

@@ -85,15 +85,17 @@ let
         copied "openssh-${cpu}" "install -D -m 755 ${input "ssh-packages"}/usr/lib/openssh/sftp-server $out/libexec/sftp-server"
       );
     };
-    # pkgs/top-level/linux-kernels.nix, pkgs/os-specific/linux/kernel/build.nix
-    linuxPackages.kernel = runCommand "linux-${cpu}" { passthru = { version = "6.12"; modules = self.linuxPackages.kernelModules; }; } ''
-      mkdir -p $out
-      cp ${input "kernel"}/vmlinuz $out/${if cpu == "aarch64" then "Image" else "bzImage"}
-    '';
-    linuxPackages.kernelModules = runCommand "linux-${cpu}-modules" { } ''
-      mkdir -p $out
-      cp -r ${input "kernel"}/lib $out/lib
-    '';
+    # pkgs/top-level/linux-kernels.nix, pkgs/os-specific/linux/kernel/build.nix. Not built: a guest of another architecture has
+    # its kernel from nixpkgs' cache, too.
+    linuxPackages.kernel = {
+      name = "linux-${cpu}";
+      outPath = input "kernel";
+      version = "6.12";
+      modules = {
+        name = "linux-${cpu}-modules";
+        outPath = input "kernel-modules";
+      };
+    };
     # pkgs/top-level/linux-kernels.nix, pkgs/os-specific/linux/kernel/mainline.nix
     linuxKernel.kernels.linux_6_12 = {
       version = "6.12";
@@ -108,14 +110,15 @@ let
       , modDirVersion
       , configfile
       , config
+      , buildDTBs
       ,
       }:
-        assert src.name != "" && modDirVersion != version && config ? CONFIG_MODULES;
+        assert src.name != "" && modDirVersion != version && config ? CONFIG_MODULES && !buildDTBs;
         {
           overrideAttrs = { postInstall }: builtins.seq (builtins.stringLength postInstall) (
             runCommand "linux-${version}-${cpu}" { passthru = { inherit configfile; }; } ''
               mkdir -p $out
-              cp -r ${self.linuxPackages.kernel}/. ${self.linuxPackages.kernelModules}/. $out/
+              cp -r ${self.linuxPackages.kernel}/. ${self.linuxPackages.kernel.modules}/. $out/
             ''
           );
         };
@@ -183,7 +186,11 @@ let
     deadnix = tool "deadnix" "deadnix"; # pkgs/by-name/de/deadnix
     e2fsprogs = tool "e2fsprogs" "mke2fs"; # pkgs/by-name/e2/e2fsprogs
     hello = copied "hello" "mkdir $out/bin; printf '#!/bin/sh\\necho Hello, world!\\n' >$out/bin/hello; chmod 755 $out/bin/hello"; # pkgs/by-name/he/hello
-    python3 = tool "python3" "python3"; # pkgs/development/interpreters/python
+    # pkgs/development/interpreters/python/with-packages.nix, of pkgs/development/python-modules
+    python3 = tool "python3" "python3" // {
+      withPackages = choose: builtins.deepSeq (choose { pytest = 1; pytest-xdist = 1; }) (tool "python3" "python3");
+    };
+    qemu-user = tool "qemu-user" "qemu-x86_64"; # pkgs/top-level/all-packages.nix
     qemu = tool "qemu" "qemu-system-x86_64"; # pkgs/by-name/qe/qemu
     vhost-device-vsock = tool "vhost-device-vsock" "vhost-device-vsock"; # pkgs/by-name/vh/vhost-device-vsock
 
