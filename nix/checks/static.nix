@@ -12,7 +12,8 @@ runCommand "static-${part.arch}" { nativeBuildInputs = [ binutils-unwrapped ]; }
   *'${if part.arch == "x86_64" then "X86-64" else "AArch64"}'*) ;;
   *) echo "$agent is not built for ${part.arch}"; exit 1 ;;
   esac
-  if grep -aq "$NIX_STORE/[a-z0-9]\{32\}" $agent; then
+  # crane writes e's where a hash of the toolchain or of vendored sources stood; such a path names nothing.
+  if grep -ao "$NIX_STORE/[a-z0-9]\{32\}" $agent | grep -v '/e\{32\}$'; then
     echo "$agent names a path of the store"
     exit 1
   fi
