@@ -43,8 +43,12 @@ in
       ../tests
     ]
   );
+  # The protocol's document names cases of other crates, too, and the suite looks for them.
   conformance = tree [
     ../docs
+    ../guest-agent/src
+    ../protocol/src
+    ../tests/e2e/src
     ../tests/conformance
   ];
   # What the formatter and the linter of Nix files look at.

@@ -7,6 +7,6 @@ rust.craneLib.cargoClippy (
   settings
     // {
     cargoArtifacts = rust.craneLib.buildDepsOnly settings;
-    cargoClippyExtraArgs = "--workspace --all-targets -- --deny warnings";
+    cargoClippyExtraArgs = "--all-targets -- --deny warnings";
   }
 )

@@ -136,6 +136,21 @@ def patience(kind):
 
 
 @pytest.fixture
+def settable(tmp_path_factory):
+    """Leaves a case out whose mode nobody may set here: Nix's sandbox refuses set-user-ID and set-group-ID bits."""
+
+    def check(mode):
+        probe = tmp_path_factory.mktemp("mode") / "probe"
+        probe.touch()
+        try:
+            probe.chmod(mode)
+        except PermissionError:
+            pytest.skip(f"this machine lets nobody set mode {mode:o}")
+
+    return check
+
+
+@pytest.fixture
 def marks(tmp_path, kind):
     told = Marks(tmp_path, agents.PATIENCE_SECONDS * kind.slowness)
     yield told

@@ -35,7 +35,8 @@ def test_empty_file_is_a_header_and_an_end(agent, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o644, 0o755, 0o4755, 0o2755, 0o1644, 0o7777])
-def test_mode_is_the_permission_bits(agent, tmp_path, mode):
+def test_mode_is_the_permission_bits(agent, tmp_path, settable, mode):
+    settable(mode)
     (tmp_path / "file").touch()
     (tmp_path / "file").chmod(mode)
     assert agent.ask(op="get_file", path=str(tmp_path / "file")).frames[0] == header(mode, 0)

@@ -18,7 +18,8 @@ def test_upload_is_stored_whole(agent, tmp_path, size):
 
 
 @pytest.mark.parametrize("mode", [0, 0o400, 0o600, 0o644, 0o666, 0o777, 0o755, 0o4755, 0o2755, 0o1644, 0o7777])
-def test_mode_is_exactly_the_requested_one(agent, tmp_path, mode):
+def test_mode_is_exactly_the_requested_one(agent, tmp_path, settable, mode):
+    settable(mode)
     assert agent.put(b"x", path=str(tmp_path / "target"), mode=mode).frames == [OK]
     assert (tmp_path / "target").stat().st_mode & 0o7777 == mode
 
@@ -139,7 +140,8 @@ def test_uploads_to_one_target_at_once_leave_one_of_them_whole(agent, tmp_path):
 
 
 @pytest.mark.ours("the published agent opens the temporary file and renames it by path")
-def test_folder_swapped_for_a_link_during_an_upload_does_not_receive_it(agent, tmp_path):
+def test_folder_swapped_for_a_link_during_an_upload_does_not_receive_it(agent, tmp_path, settable):
+    settable(0o4755)
     folder, moved, victim = tmp_path / "folder", tmp_path / "moved", tmp_path / "victim"
     folder.mkdir()
     victim.mkdir()
