@@ -39,7 +39,8 @@ runCommand "smolvm-guest-content" { } (
   ''
   + lib.optionalString (packages != [ ]) ''
     mkdir -p tree/nix/store tree/usr/local/bin
-    while read -r path; do cp -a "$path" tree/nix/store/; done <${closure}/store-paths
+    # A store may link files that are alike (auto-optimise-store), which is no part of what they are.
+    while read -r path; do cp -a --no-preserve=links "$path" tree/nix/store/; done <${closure}/store-paths
     for package in ${lib.concatMapStringsSep " " toString packages}; do
       for program in "$package"/bin/*; do
         [ ! -e "$program" ] || ln -s "$program" tree/usr/local/bin/

@@ -185,7 +185,7 @@ let
     coreutils = tool "coreutils" "ls"; # pkgs/tools/misc/coreutils
     deadnix = tool "deadnix" "deadnix"; # pkgs/by-name/de/deadnix
     e2fsprogs = tool "e2fsprogs" "mke2fs"; # pkgs/by-name/e2/e2fsprogs
-    hello = copied "hello" "mkdir $out/bin; printf '#!/bin/sh\\necho Hello, world!\\n' >$out/bin/hello; chmod 755 $out/bin/hello"; # pkgs/by-name/he/hello
+    hello = copied "hello" "mkdir $out/bin; printf '#!/bin/sh\\necho Hello, world!\\n' >$out/bin/hello; chmod 755 $out/bin/hello; ln $out/bin/hello $out/bin/hello-linked"; # pkgs/by-name/he/hello
     # pkgs/development/interpreters/python/with-packages.nix, of pkgs/development/python-modules
     python3 = tool "python3" "python3" // {
       withPackages = choose: builtins.deepSeq (choose { pytest = 1; pytest-xdist = 1; }) (tool "python3" "python3");
