@@ -4,7 +4,7 @@
   # The system that builds it, and the guest's architecture.
   system
 , arch ? builtins.head (builtins.split "-" system)
-, # minimal (an initramfs) or ssh (a disk with an ssh server).
+, # minimal (an initramfs), disk (the same with drivers for a disk) or ssh (a disk with an ssh server).
   variant ? "minimal"
 , # Packages for the guest, with all that they need; what they have in bin/ is on the guest's PATH.
   packages ? [ ]

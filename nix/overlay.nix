@@ -2,16 +2,16 @@
 { projects }:
 final: _previous:
 let
-  inherit (projects.${final.stdenv.buildPlatform.system}) parts smolctl;
+  own = import ./project-for.nix { inherit projects; } final.stdenv;
 in
 {
-  inherit smolctl;
-  smolvm-guest-agent = parts.${final.stdenv.hostPlatform.parsed.cpu.name}.guestAgent;
+  inherit (own.project) smolctl;
+  smolvm-guest-agent = own.part.guestAgent;
   smolvm-images = builtins.mapAttrs
     (_: part: {
       minimal = part.image;
       ssh = part.imageSsh;
       lean = part.imageLean;
     })
-    parts;
+    own.project.parts;
 }

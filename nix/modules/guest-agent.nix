@@ -44,7 +44,7 @@ in
     enable = mkEnableOption "the SmolVM guest agent, by which the host of this VM runs commands and copies files";
     package = mkOption {
       type = types.package;
-      default = projects.${pkgs.stdenv.buildPlatform.system}.parts.${pkgs.stdenv.hostPlatform.parsed.cpu.name}.guestAgent;
+      default = (import ../project-for.nix { inherit projects; } pkgs.stdenv).part.guestAgent;
       defaultText = "guest-agent of this flake";
       description = "The agent.";
     };

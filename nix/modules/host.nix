@@ -19,7 +19,7 @@ in
     enable = mkEnableOption "the host side of the SmolVM guest agent: vhost_vsock, and smolctl for everybody";
     package = mkOption {
       type = types.package;
-      default = projects.${pkgs.stdenv.buildPlatform.system}.smolctl;
+      default = (import ../project-for.nix { inherit projects; } pkgs.stdenv).project.smolctl;
       defaultText = "smolctl of this flake";
       description = "The command line.";
     };
