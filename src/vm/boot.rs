@@ -31,9 +31,9 @@ const KVM_FIRST_WORD_LIMIT: Duration = Duration::from_secs(10);
 /// After so much silence on a console that has said something, the agent is asked even though nothing
 /// told that it was started: another `/init` may not say so, or the kernel may have talked in between.
 const UNMARKED_SILENCE: Duration = Duration::from_secs(5);
-/// After so long it is asked whatever the console does, where process 1 may be another than ours. It may never fall silent: systemd shows what it waits for
-/// several times a second, for as long as it waits. It may never say anything: a quiet kernel, and an `/init` that
-/// sends the agent's words elsewhere.
+/// After so long it is asked whatever the console does, where process 1 may be another than ours. It may never
+/// fall silent: systemd shows what it waits for several times a second, for as long as it waits. It may never
+/// say anything: a quiet kernel, and an `/init` that sends the agent's words elsewhere.
 const UNMARKED_LIMIT: Duration = Duration::from_secs(10);
 /// What QEMU says where the host's kernel has given the CID to another VM.
 const CID_TAKEN: &str = "unable to set guest cid";
