@@ -98,7 +98,19 @@ fn merge<'input>(root: &mut Root<'input>, tree: Root<'input>) -> Result<(), Stri
             }
             _ => {}
         }
+        let first = match &entry.content {
+            Content::HardLink(original) => Some(original.clone()),
+            _ => None,
+        };
         let there = place(root, &path, entry)?;
+        // So it is for a second name that a link has led before the first.
+        if let Some(file) = first
+            .filter(|first| *first > there)
+            .and_then(|first| root.get(&first))
+            .cloned()
+        {
+            root.insert(there.clone(), file);
+        }
         placed.insert(path, there);
     }
     Ok(())
@@ -203,6 +215,27 @@ mod tests {
             shown(&root),
             [
                 "/a -> z", "/b: f", "/c: c", "/d = /c", "/z/", "/z/f: f", "/z/x: x"
+            ]
+        );
+    }
+
+    #[test]
+    fn second_name_that_a_link_leads_before_the_first_is_a_file_of_its_own() {
+        let mut builder = TreeBuilder::default();
+        let inode = builder.put("/opt/f", bytes(b"f")).unwrap();
+        builder.name("/usr/bin/f", inode).unwrap();
+        let mut root = tree(&[("/bin/x", bytes(b"x")), ("/usr/bin", link("../bin"))]);
+        merge(&mut root, builder.finish().root).unwrap();
+        assert_eq!(
+            shown(&root),
+            [
+                "/bin/",
+                "/bin/f: f",
+                "/bin/x: x",
+                "/opt/",
+                "/opt/f: f",
+                "/usr/",
+                "/usr/bin -> ../bin"
             ]
         );
     }
