@@ -7,6 +7,7 @@ mod folder;
 mod wait;
 
 use folder::{Folder, elf};
+use rustix::process::{Pid, Signal};
 use smolvm_host::image::Manifest;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -17,9 +18,11 @@ use wait::{is_running, soon};
 /// A tool that tells its version, and otherwise writes its number to `pid` and stays.
 fn stay(folder: &Folder, name: &str) {
     let script = format!(
-        "#!/bin/sh\n[ \"$1\" = -V ] && {{ echo 'mke2fs 1.47.9 (today)' >&2; exit; }}\n\
-         echo $$ >{0}.new\n/bin/mv {0}.new {0}\nexec /bin/sleep 600\n",
-        folder.path("pid").display()
+        "#!/bin/sh\nPATH='{1}'\n[ \"$1\" = -V ] && {{ echo 'mke2fs 1.47.9 (today)' >&2; exit; }}\n\
+         echo $$ >{0}.new\nmv {0}.new {0}\nexec sleep 600\n",
+        folder.path("pid").display(),
+        // smolctl's own is this folder's.
+        std::env::var("PATH").unwrap()
     );
     let path = folder.write(&format!("bin/{name}"), script.as_bytes());
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
@@ -30,9 +33,7 @@ fn terminated(command: &mut Command, condition: impl Fn(u32) -> bool) -> (i32, S
     let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn();
     let child = child.unwrap();
     let started = soon(|| condition(child.id()));
-    let number = child.id().to_string();
-    let kill = Command::new("/bin/kill").args(["-TERM", &number]).status();
-    assert!(kill.unwrap().success());
+    rustix::process::kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(started, "{}", String::from_utf8_lossy(&output.stderr));
     (

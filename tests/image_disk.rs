@@ -52,7 +52,10 @@ fn asked(program: &str, arguments: &[&str], disk: &Path) -> (bool, String) {
     let output = Command::new(program)
         .args(arguments)
         .arg(disk)
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .env(
+            "PATH",
+            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
+        )
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout).into_owned();

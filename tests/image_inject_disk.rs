@@ -43,7 +43,10 @@ fn disk_has_the_owners_modes_and_devices_of_the_archive() {
         ("/large", "regular 0755 3000000 8"),
     ] {
         let mut debugfs = Command::new("debugfs");
-        debugfs.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+        debugfs.env(
+            "PATH",
+            format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
+        );
         debugfs.args(["-R", &format!("stat \"{path}\"")]);
         let told = debugfs.arg(folder.path("out.ext4")).output().unwrap();
         let told = String::from_utf8_lossy(&told.stdout).into_owned();

@@ -2,7 +2,7 @@
 //!
 //! Owns the folder and an environment that keeps state and cache inside it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +35,7 @@ impl Folder {
         path
     }
 
-    /// `smolctl` with state and cache in this folder, and `bin/` as all of its `PATH`.
+    /// `smolctl` with state and cache in this folder, and nothing on its `PATH` but `bin/` and what makes a disk.
     pub(crate) fn smolctl<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smolctl"));
         command
@@ -43,8 +43,16 @@ impl Folder {
             .current_dir(self.folder.path())
             .env("SMOLVM_STATE_DIR", self.path("s"))
             .env("SMOLVM_CACHE_DIR", self.path("c"))
-            .env("PATH", self.path("bin"));
+            .env("PATH", self.search_path());
         command
+    }
+
+    /// `bin/`, and where e2fsprogs is on this machine's `PATH`: it need not be one of the folders where smolctl looks by itself.
+    fn search_path(&self) -> OsString {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let tools = std::env::split_paths(&path).find(|folder| folder.join("mke2fs").exists());
+        let tools = tools.filter(|folder| !folder.join("sh").exists());
+        std::env::join_paths(std::iter::once(self.path("bin")).chain(tools)).unwrap()
     }
 
     /// The names in a folder, sorted.

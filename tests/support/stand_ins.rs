@@ -21,7 +21,9 @@ pub(crate) fn folder_with(device: &str, qemu: &str) -> Folder {
     folder.write_image_inputs();
     let image = folder.path("image");
     assert!(folder.image_build(&image).status().unwrap().success());
-    let here = format!("cd {}\nPATH=/usr/bin:/bin\n", folder.path("").display());
+    // smolctl's own has the stand-ins alone.
+    let path = std::env::var("PATH").unwrap();
+    let here = format!("cd {}\nPATH='{path}'\n", folder.path("").display());
     for (name, script) in [("vhost-device-vsock", device), ("qemu-system-x86_64", qemu)] {
         let script = format!("#!/bin/sh\n{here}{script}");
         let path = folder.write(&format!("bin/{name}"), script.as_bytes());
