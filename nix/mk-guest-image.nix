@@ -32,6 +32,7 @@ let
       disk = part.image;
       ssh = part.imageSsh;
     }.${variant} or (throw "mkGuestImage: variant is '${variant}'; it is minimal, disk or ssh");
+  isKernel = kernel == null || builtins.isAttrs kernel && kernel ? outPath;
   content = project.callPackage ./packages/guest-content.nix {
     inherit
       variant
@@ -42,11 +43,14 @@ let
     inherit (part) sshPackages;
   };
 in
-base.override (
-  {
-    inherit name diskMib;
-    layout = "${content}/layout";
-    packages = "${content}/packages";
-  }
-    // (if kernel == null then { } else { inherit kernel; })
-)
+if !isKernel then
+  throw "mkGuestImage: kernel is a ${builtins.typeOf kernel}; give a derivation with vmlinuz and lib/modules, such as kernel-lean-${arch}, or leave it out"
+else
+  base.override (
+    {
+      inherit name diskMib;
+      layout = "${content}/layout";
+      packages = "${content}/packages";
+    }
+      // (if kernel == null then { } else { inherit kernel; })
+  )

@@ -1,7 +1,7 @@
 """The table of hashes that a release publishes: made in a derivation, shown and compared outside.
 
 usage: hashes.py table ATTRIBUTES              makes the table of what a derivation's attributes name (__structuredAttrs)
-       hashes.py show TABLE PUBLISHED [--check]  prints it; or compares it with the published one: 0 alike, 1 not, 2 none published
+       hashes.py show TABLE PUBLISHED [--check]  prints it; or compares it with the published one: 0 alike, 1 not, 2 none for this system published
 """
 
 import base64
@@ -31,10 +31,12 @@ def files_of(path: Path) -> dict[str, str]:
 
 def table_of(attributes: dict) -> dict:
     nar_hashes = {entry["path"]: sri(entry["narHash"]) for entry in attributes["graph"]}
-    return {
+    outputs = {
         name: {"path": path, "narHash": nar_hashes[path], "files": files_of(Path(path))}
         for name, path in sorted(attributes["paths"].items())
     }
+    # Store paths, and what was compiled, are another builder's on another system.
+    return {"system": attributes["system"], "outputs": outputs}
 
 
 def check(table: dict, published: Path) -> int:
@@ -43,6 +45,11 @@ def check(table: dict, published: Path) -> int:
               "compare with another machine's output instead", file=sys.stderr)
         return 2
     theirs = json.loads(published.read_text())
+    if theirs["system"] != table["system"]:
+        print(f"hashes: the published table was made on {theirs['system']} and this one on {table['system']}; "
+              "compare on a builder of that system", file=sys.stderr)
+        return 2
+    table, theirs = table["outputs"], theirs["outputs"]
     differing = sorted(name for name in table.keys() | theirs.keys() if table.get(name) != theirs.get(name))
     for name in differing:
         ours = table.get(name, {}).get("narHash", "not built here")

@@ -43,7 +43,11 @@ runCommand "smolvm-guest-content" { } (
     while read -r path; do cp -a --no-preserve=links "$path" tree/nix/store/; done <${closure}/store-paths
     for package in ${lib.concatMapStringsSep " " toString packages}; do
       for program in "$package"/bin/*; do
-        [ ! -e "$program" ] || ln -s "$program" tree/usr/local/bin/
+        [ -e "$program" ] || continue
+        ln -s "$program" tree/usr/local/bin/ || {
+          echo "mkGuestImage: two of the packages have a program of the name of $program; leave one out" >&2
+          exit 1
+        }
       done
     done
   ''

@@ -10,7 +10,8 @@ let
   kernel = guest.native.linuxPackages.kernel;
   modules = makeModulesClosure {
     kernel = kernel.modules;
-    firmware = null;
+    # None of these modules wants any.
+    firmware = kernel;
     # What the layouts of images/ ask for, and what their variants may have built in.
     rootModules = [
       "ext4"

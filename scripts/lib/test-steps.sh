@@ -3,7 +3,7 @@
 
 LOGS=$PROJECT/target/test-logs
 mkdir -p "$LOGS"
-# No step takes half of this; one that hangs must not take all the time there is.
+# No step takes half of this, unless it says so; one that hangs must not take all the time there is.
 STEP_SECONDS=900
 PASSED=0 FAILED=0 SKIPPED=0
 # A step that ends by itself on Ctrl-C must not make way for the next one.

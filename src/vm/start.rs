@@ -98,7 +98,9 @@ pub fn start(
     };
     let mut plan = BootPlan {
         registry,
-        init_is_ours: options.disk.is_none() && image.manifest.variant.parse::<Variant>().is_ok(),
+        init_is_ours: options.disk.is_none()
+            && image.manifest.variant.parse::<Variant>().is_ok()
+            && !names_an_init(options.kernel_append.as_deref().unwrap_or_default()),
         root_disk: vm.record.disk.clone().or_else(|| image.root_disk()),
         qemu,
         device,
@@ -322,6 +324,31 @@ fn first_line(error: &VmError) -> String {
                 .unwrap_or_default()
                 .trim_end_matches(':')
                 .to_owned()
+        }
+    }
+}
+/// Whether words for the kernel say which program is process 1 (kernel-parameters.txt).
+fn names_an_init(words: &str) -> bool {
+    words
+        .split_whitespace()
+        .any(|word| word.starts_with("init=") || word.starts_with("rdinit="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_name_an_init_are_told_from_others() {
+        for words in [
+            "init=/bin/sh",
+            "quiet rdinit=/x",
+            "root=/dev/vda init=/init rw",
+        ] {
+            assert!(names_an_init(words), "{words}");
+        }
+        for words in ["", "quiet", "xinit=/a", "noinit", "smolvm.init=/a"] {
+            assert!(!names_an_init(words), "{words}");
         }
     }
 }

@@ -14,8 +14,14 @@ let
     types = {
       bool = "bool";
       package = "package";
-      ints.between = least: most: "${toString least}..${toString most}";
-      listOf = type: "list of ${type}";
+      ints.between = least: most: {
+        description = "${toString least}..${toString most}";
+        check = value: builtins.isInt value && least <= value && value <= most;
+      };
+      listOf = type: {
+        description = "list of ${type.description}";
+        check = builtins.all type.check;
+      };
       strMatching = pattern: "string like ${pattern}";
     };
   };
@@ -40,7 +46,13 @@ let
       };
       options = module.options.services.${service};
       unknown = lib.attrNames (builtins.removeAttrs settings (lib.attrNames options));
-      values = lib.mapAttrs (name: option: settings.${name} or option.default) options;
+      checked =
+        name: option: value:
+        if (option.type.check or (_: true)) value then
+          value
+        else
+          throw "${service}.${name} is ${builtins.toJSON value}; it is ${option.type.description}";
+      values = lib.mapAttrs (name: option: checked name option (settings.${name} or option.default)) options;
     in
     if unknown != [ ] then throw "${service} has no ${lib.concatStringsSep ", " unknown}" else module.config;
 
@@ -55,18 +67,22 @@ let
   guestAgent = evaluate "smolvm-guest-agent" ../../nix/modules/guest-agent.nix;
   host = evaluate "smolvm-host" ../../nix/modules/host.nix;
 in
-lib.mapAttrs (_: render "") {
-  disabled = guestAgent { };
-  plain = guestAgent { enable = true; };
-  activated = guestAgent {
-    enable = true;
-    port = 2048;
-    socketActivation = true;
+{
+  # For a setting that is to be refused.
+  withPort = port: render "" (guestAgent { enable = true; inherit port; });
+  units = lib.mapAttrs (_: render "") {
+    disabled = guestAgent { };
+    plain = guestAgent { enable = true; };
+    activated = guestAgent {
+      enable = true;
+      port = 2048;
+      socketActivation = true;
+    };
+    hardened = guestAgent {
+      enable = true;
+      allowedCids = [ 1 7 ];
+      hardening = true;
+    };
+    host = host { enable = true; };
   };
-  hardened = guestAgent {
-    enable = true;
-    allowedCids = [ 1 7 ];
-    hardening = true;
-  };
-  host = host { enable = true; };
 }

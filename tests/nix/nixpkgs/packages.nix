@@ -131,7 +131,7 @@ let
       , extraFirmwarePaths ? [ ]
       ,
       }:
-        assert firmware == null && extraFirmwarePaths == [ ];
+        assert firmware ? outPath && extraFirmwarePaths == [ ];
         runCommand "${kernel.name}-shrunk" { inherit rootModules allowMissing; nativeBuildInputs = [ (tool "kmod" "modprobe") ]; } ''
           bash ${./modules-closure.sh} ${kernel} $out
         '';
