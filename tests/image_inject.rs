@@ -8,10 +8,10 @@ mod folder;
 #[allow(dead_code, reason = "shared with the tests of refusals")]
 mod tree;
 
-use folder::{Folder, elf};
+use folder::{Folder, elf, set_mode};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::process::{Command, Output};
 use tar::EntryType;
 use tree::{
@@ -36,6 +36,7 @@ fn is_root() -> bool {
 #[test]
 fn tree_is_the_same_whatever_the_folder_umask_locale_order_and_owner() {
     let mut archives = Vec::new();
+    let mut profile_mode = 0;
     for (umask, zone, locale, is_reversed) in [
         ("077", "UTC", "C", false),
         ("000", "Asia/Tokyo", "de_DE.UTF-8", true),
@@ -50,8 +51,10 @@ fn tree_is_the_same_whatever_the_folder_umask_locale_order_and_owner() {
             assert!(status.unwrap().success());
             // Who changes the owner of a set-user-id program takes that from it.
             let profile = tree.join("root/.profile");
-            fs::set_permissions(profile, fs::Permissions::from_mode(0o4711)).unwrap();
+            set_mode(profile, 0o4711);
         }
+        let profile = fs::metadata(tree.join("root/.profile")).unwrap();
+        profile_mode = profile.mode() & 0o7777;
         let inject = image_inject(&folder, &tree, "out.tar");
         let mut shell = Command::new("/bin/sh");
         shell
@@ -94,7 +97,7 @@ fn tree_is_the_same_whatever_the_folder_umask_locale_order_and_owner() {
             "usr/share/ä b",
         ]
     );
-    assert!(lines.contains(&"root/.profile Regular 4711 0:0 ".to_owned()));
+    assert!(lines.contains(&format!("root/.profile Regular {profile_mode:o} 0:0 ")));
     assert!(lines.contains(&"etc/shadow Regular 600 0:0 root:*\\n".to_owned()));
 }
 
@@ -437,9 +440,8 @@ fn headers_of_older_archives_mean_what_they_meant() {
 fn directories_of_a_folder_have_their_modes_and_no_time_whatever_the_umask() {
     let folder = Folder::new();
     let tree = write_tree(&folder, "tree", false);
-    for (directory, mode) in [("etc", 0o1777), ("root", 0o2700), ("usr/share", 0o555)] {
-        fs::set_permissions(tree.join(directory), fs::Permissions::from_mode(mode)).unwrap();
-    }
+    let [etc, root, share] = [("etc", 0o1777), ("root", 0o2700), ("usr/share", 0o555)]
+        .map(|(directory, mode)| set_mode(tree.join(directory), mode));
     let inject = image_inject(&folder, &tree, "out");
     let mut shell = Command::new("/bin/sh");
     shell
@@ -448,9 +450,9 @@ fn directories_of_a_folder_have_their_modes_and_no_time_whatever_the_umask() {
         .args(inject.get_args());
     succeed(&mut shell);
     for (directory, mode) in [
-        ("etc", 0o1777),
-        ("root", 0o2700),
-        ("usr/share", 0o555),
+        ("etc", etc),
+        ("root", root),
+        ("usr/share", share),
         ("bin", 0o755),
         (".", 0o755),
     ] {

@@ -40,6 +40,8 @@ impl Agent {
         command
             .arg("--listen")
             .arg(listen)
+            // What somebody's profile says at each login is no part of a test.
+            .env("HOME", folder.path())
             .current_dir(folder.path());
         adjust(&mut command);
         let child = command.spawn().unwrap();

@@ -3,7 +3,9 @@
 //! Owns the folder and an environment that keeps state and cache inside it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -139,4 +141,20 @@ pub(crate) fn elf(machine: u16, segment_kind: u32, content: &[u8]) -> Vec<u8> {
         }
     }
     file
+}
+
+/// Sets a mode, and tells it: without set-user-ID and set-group-ID bits where nobody may set them, as in Nix's sandbox.
+#[allow(dead_code, reason = "shared with tests that set no mode")]
+pub(crate) fn set_mode(path: impl AsRef<Path>, mode: u32) -> u32 {
+    let set = |mode| fs::set_permissions(path.as_ref(), Permissions::from_mode(mode));
+    match set(mode) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && mode & 0o6000 != 0 => {
+            set(mode & 0o1777).unwrap();
+            mode & 0o1777
+        }
+        result => {
+            result.unwrap();
+            mode
+        }
+    }
 }

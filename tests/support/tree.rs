@@ -3,7 +3,7 @@
 //! Owns what such a tree has at least (a program that tells its architecture), and an `/init` of the
 //! shape that published images have.
 
-use crate::folder::{Folder, elf};
+use crate::folder::{Folder, elf, set_mode};
 use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -60,7 +60,7 @@ pub(crate) fn write_tree(folder: &Folder, tree: &str, is_reversed: bool) -> Path
     }
     for (name, mode, bytes) in files {
         let path = folder.write(&format!("{tree}/{name}"), &bytes);
-        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        set_mode(path, mode);
     }
     let tree = folder.path(tree);
     symlink("busybox", tree.join("bin/sh")).unwrap();
