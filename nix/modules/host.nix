@@ -36,6 +36,11 @@ in
     services.udev.extraRules = ''
       KERNEL=="vhost-vsock", GROUP="${settings.group}", MODE="0660"
     '';
-    environment.systemPackages = [ settings.package ];
+    # `vm start` looks for QEMU on the PATH, `image build` and `image inject` for mke2fs and debugfs.
+    environment.systemPackages = [
+      settings.package
+      pkgs.qemu
+      pkgs.e2fsprogs
+    ];
   };
 }

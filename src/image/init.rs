@@ -95,7 +95,8 @@ impl InitSystem {
             Self::Systemd => format!(
                 "enable this /etc/systemd/system/smolvm-guest-agent.service:\n    [Unit]\n    \
                  Description=SmolVM guest agent\n    [Service]\n    ExecStart={AGENT_PATH}\n    \
-                 Restart=always\n    [Install]\n    WantedBy=multi-user.target"
+                 StandardError=journal+console\n    Restart=always\n    [Install]\n    WantedBy=multi-user.target\nand \
+                 name vmw_vsock_virtio_transport in a file of /etc/modules-load.d/, where the kernel has it as a module"
             ),
             Self::BusyboxInittab => {
                 format!("add this line to /etc/inittab:\n    ::respawn:{AGENT_PATH}")

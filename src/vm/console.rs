@@ -12,9 +12,11 @@ const AGENT_LISTENS: &[u8] = b"smolvm-guest-agent: listening on ";
 /// The most that is read of a console at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
 /// The most that is looked at for the last lines of a log.
-const TAIL_BYTES: u64 = 4096;
+const TAIL_BYTES: u64 = 16 * 1024;
 /// How many lines are shown.
 const TAIL_LINES: usize = 8;
+/// What a kernel says when it gives up (kernel/panic.c); what led to it comes before, and after it come registers.
+const PANIC: &str = "Kernel panic - not syncing";
 
 /// A console that is being watched.
 #[derive(Debug)]
@@ -86,7 +88,11 @@ pub(super) fn last_lines(logs: &[(&str, &Path)]) -> String {
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
-        for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+        let end = lines
+            .iter()
+            .position(|line| line.contains(PANIC))
+            .map_or(lines.len(), |panic| panic + 1);
+        for line in &lines[end.saturating_sub(TAIL_LINES)..end] {
             shown.push_str(&format!("\n  {name}: {}", line.trim_end()));
         }
     }
@@ -146,5 +152,25 @@ mod tests {
         let shown = last_lines(&[("qemu", &path), ("console", Path::new("/nowhere"))]);
         assert_eq!(shown.lines().count(), TAIL_LINES + 1);
         assert!(shown.ends_with("\n  qemu: [31mline 99"));
+    }
+
+    #[test]
+    fn lines_that_are_shown_of_a_panic_are_those_that_led_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l");
+        let registers = "[    8.44] RSP: 002b:00007ffcb825f868 EFLAGS: 00000246\n".repeat(30);
+        std::fs::write(
+            &path,
+            format!(
+                "my init says: broken\n[    8.43] {PANIC}: Attempted to kill init!\n{registers}"
+            ),
+        )
+        .unwrap();
+        let shown = last_lines(&[("console", &path)]);
+        assert!(
+            shown.starts_with(":\n  console: my init says: broken\n"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("Attempted to kill init!"), "{shown}");
     }
 }

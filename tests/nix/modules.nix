@@ -30,9 +30,13 @@ let
     smolctl = "/nix/store/smolctl";
     parts.x86_64.guestAgent = agent;
   };
-  pkgs.stdenv = {
-    buildPlatform.system = "x86_64-linux";
-    hostPlatform.parsed.cpu.name = "x86_64";
+  pkgs = {
+    stdenv = {
+      buildPlatform.system = "x86_64-linux";
+      hostPlatform.parsed.cpu.name = "x86_64";
+    };
+    qemu = "/nix/store/qemu";
+    e2fsprogs = "/nix/store/e2fsprogs";
   };
 
   # The module's own options, at their defaults where `settings` does not say otherwise; an unknown setting is refused.

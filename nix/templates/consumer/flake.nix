@@ -1,9 +1,9 @@
 {
   description = "A guest image of one's own, on SmolVM's";
 
-  # Where SmolVM's flake is: its address here, or once for this machine: `nix registry add smolvm ADDRESS`. flake.lock then pins
-  # it by narHash, and with it every byte of the image; `nix flake update` is the way to newer ones.
-  inputs.smolvm.url = "flake:smolvm";
+  # Put the address here that you have SmolVM's flake from (git+https://…, path:/…). flake.lock then pins it by narHash, and with
+  # it every byte of the image; `nix flake update` is the way to newer ones.
+  inputs.smolvm.url = "git+https://git.example.org/smolvm";
 
   outputs =
     { smolvm, ... }:
@@ -13,6 +13,7 @@
       guestPackages = smolvm.inputs.nixpkgs.legacyPackages.x86_64-linux;
     in
     {
+      # `nix build`, then `smolctl vm start --image ./result --name my-guest --memory 384`.
       packages.${system}.default = smolvm.lib.mkGuestImage {
         inherit system;
         arch = "x86_64";
