@@ -75,7 +75,8 @@ gather_rust() {
     done
     install_zigbuild
     warm_zig
-    "$CARGO" vendor --quiet --locked --versioned-dirs --manifest-path "$PROJECT/Cargo.toml" \
+    # The manifest of std has what only its own compiler may say.
+    RUSTC_BOOTSTRAP=1 "$CARGO" vendor --quiet --locked --versioned-dirs --manifest-path "$PROJECT/Cargo.toml" \
         $(vendor_std_too) "$FOLDER/vendor" >/dev/null || die 1 "cargo could not vendor the crates; see its messages above"
     # One file: Nix reads a flake's folder anew at each call.
     tar --create --sort=name --mtime=@1 --owner=0 --group=0 --directory="$FOLDER/vendor" . | gzip -1n >"$STAND_INS/crane/vendor.tar.gz"
