@@ -14,12 +14,11 @@ pub enum Variant {
     Ssh,
 }
 
-const MINIMAL_FILES: [(&str, &str); 6] = [
+const MINIMAL_FILES: [(&str, &str); 5] = [
     ("group", include_str!("../../images/minimal/group")),
     ("hosts", include_str!("../../images/minimal/hosts")),
     ("passwd", include_str!("../../images/minimal/passwd")),
     ("profile", include_str!("../../images/minimal/profile")),
-    ("reboot", include_str!("../../images/minimal/reboot")),
     ("shells", include_str!("../../images/minimal/shells")),
 ];
 
