@@ -3,6 +3,7 @@
 
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib/environment.sh"
 . "$PROJECT/scripts/lib/guest-image.sh"
+. "$PROJECT/scripts/lib/cases.sh"
 
 usage() {
     cat <<'USAGE'
@@ -49,20 +50,6 @@ check() {
     holds "$name has the same bytes in all files" diff -r "$IMAGE" "$again"
     [ ! -e "$IMAGE/root.ext4" ] || holds "$name has a clean disk" env PATH="$PATH:/usr/sbin:/sbin" e2fsck -fn "$IMAGE/root.ext4"
     rm -rf "$again"
-}
-
-# holds WHAT COMMAND…: a case of its own.
-holds() {
-    local what=$1
-    shift
-    if "$@" >"$FOLDER/told" 2>&1; then
-        PASSED=$((PASSED + 1))
-        echo "passed  $what"
-    else
-        FAILED=$((FAILED + 1))
-        echo "FAILED  $what"
-        cat "$FOLDER/told"
-    fi
 }
 
 main "$@"

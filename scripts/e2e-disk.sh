@@ -4,6 +4,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib/environment.sh"
 . "$PROJECT/scripts/lib/arguments.sh"
 . "$PROJECT/scripts/lib/guest-image.sh"
+. "$PROJECT/scripts/lib/cases.sh"
 
 usage() {
     cat <<'USAGE'
@@ -70,20 +71,6 @@ boot_injected() {
 }
 
 guest() { "$SMOLCTL" run "$VM" --shell raw --timeout 20 -c "$1"; }
-
-# holds WHAT COMMAND…: a case of its own.
-holds() {
-    local what=$1
-    shift
-    if "$@" >"$FOLDER/told" 2>&1; then
-        PASSED=$((PASSED + 1))
-        echo "passed  $what"
-    else
-        FAILED=$((FAILED + 1))
-        echo "FAILED  $what:"
-        cat "$FOLDER/told"
-    fi
-}
 
 end() {
     [ -z "$STARTED" ] || "$SMOLCTL" vm stop "$VM" >&2 || true
