@@ -34,6 +34,10 @@ pub struct Answer {
     pub mode: Option<u32>,
     /// A file's size in bytes as `stat` says.
     pub size: Option<u64>,
+    /// How many entries of a tree were stored or sent, the root included.
+    pub entries: Option<u64>,
+    /// The first paths of a tree that were left out; empty where there is none.
+    pub skipped: Vec<Vec<u8>>,
 }
 
 /// Why a control frame is no answer.
@@ -70,6 +74,8 @@ impl Answer {
             "timings",
             "mode",
             "size",
+            "entries",
+            "skipped",
         ];
         let [
             ok,
@@ -83,6 +89,8 @@ impl Answer {
             timings,
             mode,
             size,
+            entries,
+            skipped,
         ] = text::members(json, &names).map_err(|error| broken(&error))?;
         let ok = match ok.map(RawValue::get) {
             Some("true") => true,
@@ -101,6 +109,12 @@ impl Answer {
             timings: collection("timings", timings)?,
             mode: number("mode", mode)?,
             size: number("size", size)?,
+            entries: number("entries", entries)?,
+            skipped: collection::<Vec<&RawValue>>("skipped", skipped)?
+                .unwrap_or_default()
+                .into_iter()
+                .map(|path| bytes("skipped", path))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
@@ -113,11 +127,12 @@ fn broken(reason: &dyn fmt::Display) -> AnswerError {
 
 fn string(member: &str, value: Option<&RawValue>) -> Result<Option<String>, AnswerError> {
     present(value)
-        .map(|value| match text::bytes_of(value) {
-            Ok(bytes) => Ok(shown(&bytes)),
-            Err(error) => Err(broken(&format_args!("'{member}' {error}"))),
-        })
+        .map(|value| bytes(member, value).map(|bytes| shown(&bytes)))
         .transpose()
+}
+
+fn bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, AnswerError> {
+    text::bytes_of(value).map_err(|error| broken(&format_args!("'{member}' {error}")))
 }
 
 fn number<N: std::str::FromStr>(
@@ -181,6 +196,7 @@ mod tests {
             b"{\"ok\":1}",
             b"{\"ok\":true,\"exit_code\":\"0\"}",
             b"{\"ok\":true,\"features\":[1]}",
+            b"{\"ok\":true,\"skipped\":[1]}",
             b"{\"ok\":true,\"timings\":{\"a\":-1}}",
         ] {
             assert!(Answer::parse(payload).is_err());

@@ -7,7 +7,7 @@
 
 mod encode;
 mod environment;
-mod parse;
+pub(crate) mod parse;
 
 use crate::response::Refusal;
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub enum Request {
     PutFile(PutFileRequest),
     /// Fetch a file from the guest.
     GetFile(GetFileRequest),
+    /// Store a tree of files in the guest.
+    PutTree(PutTreeRequest),
+    /// Fetch a tree of files from the guest.
+    GetTree(GetTreeRequest),
     /// End the guest.
     Shutdown(ShutdownMode),
     /// When was what done while the guest booted?
@@ -117,5 +121,22 @@ pub struct Destination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetFileRequest {
     /// The file, as given; never empty.
+    pub path: Vec<u8>,
+}
+
+/// A tree to store; its entries follow the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutTreeRequest {
+    /// Where the root goes, or the directory that it goes into; never empty.
+    pub path: Vec<u8>,
+    /// The root's name within `path` where that is a directory; without one, a root that is a
+    /// directory is `path` itself.
+    pub name: Option<Vec<u8>>,
+}
+
+/// A tree to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetTreeRequest {
+    /// Its root, as given; never empty.
     pub path: Vec<u8>,
 }

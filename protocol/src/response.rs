@@ -5,6 +5,7 @@
 
 use crate::PROTOCOL_VERSION;
 use crate::python_scalar::{float, json_string};
+use crate::text::json_string_of;
 use std::fmt;
 
 /// Why a request is not served: one sentence for the host's user.
@@ -77,6 +78,13 @@ pub enum Response<'a> {
         /// What `stat` says; the content may be longer or shorter.
         size: u64,
     },
+    /// A tree is stored, or all of it was sent.
+    Tree {
+        /// How many entries there were, the root included, without what was left out.
+        entries: u64,
+        /// The first paths that were left out, [`crate::tree::MAX_SKIPPED_SHOWN`] at most.
+        skipped: &'a [Vec<u8>],
+    },
     /// The guest will end.
     ShuttingDown,
     /// When things were done, by name: microseconds since the kernel started.
@@ -114,6 +122,10 @@ impl Response<'_> {
             Self::File { mode, size } => {
                 format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
             }
+            Self::Tree { entries, skipped } => format!(
+                "{{\"ok\": true, \"entries\": {entries}, \"skipped\": [{}]}}",
+                joined(skipped.iter().map(|path| json_string_of(path)))
+            ),
             Self::Timings(timings) => {
                 let members = timings
                     .iter()
@@ -168,6 +180,13 @@ mod tests {
                 r#"{"ok": true, "op": "timeout", "timeout": 1.0}"#,
             ),
             (Response::Stored, r#"{"ok": true}"#),
+            (
+                Response::Tree {
+                    entries: 3,
+                    skipped: &[b"a\xff".to_vec(), b"b".to_vec()],
+                },
+                r#"{"ok": true, "entries": 3, "skipped": ["a\udcff", "b"]}"#,
+            ),
             (Response::ShuttingDown, r#"{"ok": true}"#),
             (
                 Response::Timings(&[("a_us", 1), ("b_us", 20)]),

@@ -2,7 +2,8 @@
 //! are absent left out.
 
 use super::{
-    Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, ShutdownMode,
+    Destination, GetFileRequest, GetTreeRequest, PutFileRequest, PutTreeRequest, Request,
+    RunRequest, Shell, ShutdownMode,
 };
 use crate::PROTOCOL_VERSION;
 use crate::text::json_string_of;
@@ -19,6 +20,17 @@ impl Request {
             Self::PutFile(put) => push_put_file(&mut json, put),
             Self::GetFile(GetFileRequest { path }) => {
                 json.push_str(",\"op\":\"get_file\"");
+                push_member(&mut json, "path", &json_string_of(path));
+            }
+            Self::PutTree(PutTreeRequest { path, name }) => {
+                json.push_str(",\"op\":\"put_tree\"");
+                push_member(&mut json, "path", &json_string_of(path));
+                if let Some(name) = name {
+                    push_member(&mut json, "name", &json_string_of(name));
+                }
+            }
+            Self::GetTree(GetTreeRequest { path }) => {
+                json.push_str(",\"op\":\"get_tree\"");
                 push_member(&mut json, "path", &json_string_of(path));
             }
             Self::Shutdown(mode) => {

@@ -3,7 +3,8 @@
 use super::Timeout;
 use super::environment;
 use super::{
-    Destination, GetFileRequest, PutFileRequest, Request, RunRequest, Shell, ShutdownMode,
+    Destination, GetFileRequest, GetTreeRequest, PutFileRequest, PutTreeRequest, Request,
+    RunRequest, Shell, ShutdownMode,
 };
 use crate::float;
 use crate::python_scalar;
@@ -42,6 +43,8 @@ impl Request {
             b"run" => members.run().map(Self::Run).map_err(Refusal::of_run),
             b"put_file" => members.put_file().map(Self::PutFile),
             b"get_file" => members.get_file().map(Self::GetFile),
+            b"put_tree" => members.put_tree().map(Self::PutTree),
+            b"get_tree" => members.get_tree().map(Self::GetTree),
             b"shutdown" => members.shutdown().map(Self::Shutdown),
             b"timings" => Ok(Self::Timings),
             _ => {
@@ -144,15 +147,32 @@ impl<'frame> Members<'frame> {
 
     fn destination(&self) -> Result<Destination, Refusal> {
         let path = self.required_path()?;
-        let name = present(self.name)
-            .map(|name| required_bytes("name", name))
-            .transpose()?;
+        let name = self.name()?;
         let mode = present(self.mode).map(mode).transpose()?;
         Ok(Destination { path, name, mode })
     }
 
+    fn name(&self) -> Result<Option<Vec<u8>>, Refusal> {
+        present(self.name)
+            .map(|name| required_bytes("name", name))
+            .transpose()
+    }
+
     fn get_file(&self) -> Result<GetFileRequest, Refusal> {
         Ok(GetFileRequest {
+            path: self.required_path()?,
+        })
+    }
+
+    fn put_tree(&self) -> Result<PutTreeRequest, Refusal> {
+        Ok(PutTreeRequest {
+            path: self.required_path()?,
+            name: self.name()?,
+        })
+    }
+
+    fn get_tree(&self) -> Result<GetTreeRequest, Refusal> {
+        Ok(GetTreeRequest {
             path: self.required_path()?,
         })
     }
@@ -212,7 +232,8 @@ fn printed(value: &RawValue) -> String {
     }
 }
 
-fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, Refusal> {
+/// The bytes of a member that must be a string.
+pub(crate) fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, Refusal> {
     text::bytes_of(value).map_err(|error| match error {
         text::TextError::NotAString => Refusal::new(format!("'{member}' {error}")),
         text::TextError::LoneSurrogate { .. } => bad_request(&format_args!("'{member}' {error}")),
@@ -238,7 +259,7 @@ fn timeout(value: &RawValue) -> Result<Option<Timeout>, Refusal> {
 
 /// Permission bits; a file type's bits, which a host's `stat` has beside them, are dropped as
 /// `chmod(2)` drops them.
-fn mode(value: &RawValue) -> Result<u32, Refusal> {
+pub(crate) fn mode(value: &RawValue) -> Result<u32, Refusal> {
     match value.get().parse::<u32>() {
         Ok(mode) if mode <= 0o177_777 => Ok(mode & 0o7777),
         _ => Err(Refusal::new(

@@ -329,3 +329,39 @@ fn get_file_needs_a_path() {
     );
     assert_eq!(refusal(r#"{"op":"get_file"}"#), "missing 'path'");
 }
+
+#[test]
+fn trees_need_a_path_and_a_name_is_optional() {
+    for (json, request) in [
+        (
+            r#"{"op":"put_tree","path":"/a\udcff","name":"b","mode":1,"size":-1}"#,
+            Request::PutTree(PutTreeRequest {
+                path: b"/a\xff".to_vec(),
+                name: Some(b"b".to_vec()),
+            }),
+        ),
+        (
+            r#"{"op":"put_tree","path":"a","name":null}"#,
+            Request::PutTree(PutTreeRequest {
+                path: b"a".to_vec(),
+                name: None,
+            }),
+        ),
+        (
+            r#"{"op":"get_tree","path":"a/"}"#,
+            Request::GetTree(GetTreeRequest {
+                path: b"a/".to_vec(),
+            }),
+        ),
+    ] {
+        assert_eq!(Request::parse(json.as_bytes()), Ok(request.clone()));
+        let encoded = request.to_json();
+        assert_eq!(Request::parse(encoded.as_bytes()), Ok(request));
+    }
+    for op in ["put_tree", "get_tree"] {
+        let json = format!(r#"{{"op":"{op}","path":""}}"#);
+        assert_eq!(refusal(&json), "missing 'path'");
+    }
+    let json = r#"{"op":"put_tree","path":"a","name":1}"#;
+    assert_eq!(refusal(json), "'name' must be a string");
+}
