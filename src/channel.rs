@@ -1,19 +1,22 @@
-//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `shutdown`, `timings`.
+//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `put_tree`, `get_tree`, `shutdown`, `timings`.
 //!
 //! Owns the calls and their errors; one connection a call, as the protocol wants. [`exchange`] holds
-//! what they share, [`run`], [`put`] and [`get`] one call each. Refuses to choose a target or to know
+//! what they share, [`run`], [`put`] and the others one call each. Refuses to choose a target or to know
 //! how a guest was booted. Every call ends: by its deadline, by [`STALL_LIMIT`], or by the peer, and
 //! `run`, which may rightly be silent for days, also by its [`Cancel`].
 
 mod error;
 mod exchange;
 mod get;
+mod get_tree;
 mod put;
+mod put_tree;
 mod run;
 mod sink;
 
 pub use error::ChannelError;
 pub use get::Fetched;
+pub use put_tree::Copied;
 pub use run::{ANSWER_MARGIN, Command, Outcome};
 pub use smolvm_protocol::request::ShutdownMode;
 
@@ -32,6 +35,10 @@ use std::time::Duration;
 pub const SHUTDOWN: &str = "shutdown";
 /// The feature of agents that serve [`Channel::timings`].
 pub const TIMINGS: &str = "timings";
+/// The feature of agents that serve [`Channel::put_tree`].
+pub const PUT_TREE: &str = "put_tree";
+/// The feature of agents that serve [`Channel::get_tree`].
+pub const GET_TREE: &str = "get_tree";
 /// How long a call keeps trying to connect while nobody listens, unless its deadline is earlier.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a file transfer may stand still.

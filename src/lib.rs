@@ -10,6 +10,7 @@ pub mod cancel;
 pub mod channel;
 pub mod deadline;
 pub mod image;
+mod local_tree;
 pub mod places;
 pub mod printable;
 pub mod target;

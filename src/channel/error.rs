@@ -7,6 +7,7 @@ use crate::printable::printable;
 use crate::transport::TransportError;
 use smolvm_protocol::answer::AnswerError;
 use smolvm_protocol::frame::FrameError;
+use smolvm_protocol::tree::TreeFrameError;
 use std::fmt;
 use std::io;
 
@@ -127,6 +128,12 @@ impl From<TransportError> for ChannelError {
 
 impl From<FrameError> for ChannelError {
     fn from(error: FrameError) -> Self {
+        Self::not_an_agent(error.to_string())
+    }
+}
+
+impl From<TreeFrameError> for ChannelError {
+    fn from(error: TreeFrameError) -> Self {
         Self::not_an_agent(error.to_string())
     }
 }

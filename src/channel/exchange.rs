@@ -12,12 +12,15 @@ use smolvm_protocol::answer::Answer;
 use smolvm_protocol::decoder::{Decoder, Event};
 use smolvm_protocol::frame::{FrameType, MAX_CHUNK_BYTES, encode_frame};
 use smolvm_protocol::request::Request;
+use smolvm_protocol::tree::{Entry, TreeFrame};
 use std::ops::Range;
 
 /// What the agent sent.
 pub(super) enum Message {
     /// A control frame.
     Control(Answer),
+    /// A control frame that tells of the next entry of a tree.
+    Entry(Entry),
     /// Some bytes of a frame of that type, to be had with [`Exchange::bytes`].
     Bytes(FrameType, Range<usize>),
     /// The end of a file.
@@ -32,6 +35,8 @@ pub(super) struct Exchange {
     unread: Range<usize>,
     frame_type: FrameType,
     control: Vec<u8>,
+    /// Whether control frames may be entries of a tree.
+    takes_entries: bool,
     /// What the agent said before it had the whole request.
     early: Option<Message>,
 }
@@ -53,6 +58,7 @@ impl Exchange {
             unread: 0..0,
             frame_type: FrameType::JSON,
             control: Vec::new(),
+            takes_entries: matches!(request, Request::GetTree(_)),
             early: None,
         };
         let json = request.to_json();
@@ -125,6 +131,7 @@ impl Exchange {
         match self.next(deadline)? {
             Message::Control(answer) if answer.ok => Ok(answer),
             Message::Control(answer) => Err(refusal(answer)),
+            Message::Entry(_) => Err(unexpected(FrameType::JSON)),
             Message::Bytes(frame_type, _) => Err(unexpected(frame_type)),
             Message::EndOfFile => Err(unexpected(FrameType::EOF)),
         }
@@ -190,7 +197,7 @@ impl Exchange {
                     Some(Message::Bytes(self.frame_type, range))
                 }
                 Some(Event::End) if self.frame_type == FrameType::JSON => {
-                    Some(Message::Control(Answer::parse(&self.control)?))
+                    Some(self.control_message()?)
                 }
                 Some(Event::End) if self.frame_type == FrameType::EOF => Some(Message::EndOfFile),
                 Some(Event::End) => None,
@@ -200,6 +207,29 @@ impl Exchange {
                 return Ok(message);
             }
         }
+    }
+
+    fn control_message(&self) -> Result<Message, ChannelError> {
+        if !self.takes_entries {
+            return Ok(Message::Control(Answer::parse(&self.control)?));
+        }
+        Ok(match TreeFrame::parse(&self.control)? {
+            TreeFrame::Entry(entry) => Message::Entry(entry),
+            TreeFrame::Answer(answer) => Message::Control(*answer),
+        })
+    }
+}
+
+/// The error of a message that cannot be the end of an upload, or comes too early for it.
+pub(super) fn misplaced(message: Message) -> ChannelError {
+    match message {
+        Message::Control(answer) if answer.ok => {
+            ChannelError::not_an_agent("it confirmed what it did not have yet")
+        }
+        Message::Control(answer) => refusal(answer),
+        Message::Entry(_) => unexpected(FrameType::JSON),
+        Message::Bytes(frame_type, _) => unexpected(frame_type),
+        Message::EndOfFile => unexpected(FrameType::EOF),
     }
 }
 

@@ -138,7 +138,9 @@ fn download(
             }
             Message::EndOfFile => break,
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
-            Message::Control(_) => return Err(unexpected(FrameType::JSON)),
+            Message::Control(_) | Message::Entry(_) => {
+                return Err(unexpected(FrameType::JSON));
+            }
         }
     }
     sink.flush().map_err(write_error)?;

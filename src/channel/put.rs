@@ -3,7 +3,7 @@
 //! Owns the way from a reader of known size to the agent's answer. A refusal that comes while bytes
 //! are still being sent is reported at once.
 
-use super::exchange::{Exchange, Message, refusal, unexpected};
+use super::exchange::{Exchange, Message, misplaced};
 use super::{Channel, ChannelError, STALL_LIMIT};
 use crate::deadline::Deadline;
 use crate::transport::Absence;
@@ -52,7 +52,7 @@ fn upload(
         let count = read_some(source, &mut frame[HEADER_BYTES..end])?;
         frame[..HEADER_BYTES].copy_from_slice(&FrameHeader::new(FrameType::DATA, count).encode());
         if let Some(message) = send(exchange, &frame[..HEADER_BYTES + count], deadline)? {
-            return Err(early(message));
+            return Err(misplaced(message));
         }
         remaining -= count as u64;
     }
@@ -68,7 +68,8 @@ fn upload(
     stored(message)
 }
 
-fn send(
+/// Sends bytes; gives up where nothing moves for too long.
+pub(super) fn send(
     exchange: &mut Exchange,
     bytes: &[u8],
     deadline: Deadline,
@@ -108,20 +109,9 @@ fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, ChannelE
     }
 }
 
-fn early(message: Message) -> ChannelError {
-    match message {
-        Message::Control(answer) if answer.ok => {
-            ChannelError::not_an_agent("it confirmed a file before it had all of it")
-        }
-        Message::Control(answer) => refusal(answer),
-        Message::Bytes(frame_type, _) => unexpected(frame_type),
-        Message::EndOfFile => unexpected(FrameType::EOF),
-    }
-}
-
 fn stored(message: Message) -> Result<(), ChannelError> {
     match message {
         Message::Control(answer) if answer.ok => Ok(()),
-        other => Err(early(other)),
+        other => Err(misplaced(other)),
     }
 }

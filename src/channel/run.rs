@@ -94,6 +94,7 @@ fn stream(
             Message::Bytes(FrameType::STDERR, bytes) => ("standard error", &mut *stderr, bytes),
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
             Message::EndOfFile => return Err(unexpected(FrameType::EOF)),
+            Message::Entry(_) => return Err(unexpected(FrameType::JSON)),
         };
         sink.write_all(exchange.bytes(bytes))
             .and_then(|()| sink.flush())
