@@ -1,18 +1,35 @@
 //! A way to give up on a call from another thread, or from a signal handler.
 //!
 //! Owns one pair of connected sockets: a byte in it means "give up", and every wait of this library
-//! polls for it. Once cancelled, it stays so.
+//! polls for it. Once cancelled, it stays so. A part of a greater whole ([`Cancel::part`]) is watched
+//! together with that whole by one descriptor, so that no wait has to know of both.
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// Tells a call that it should give up. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
 pub struct Cancel {
-    pair: Arc<(UnixStream, UnixStream)>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    reader: UnixStream,
+    writer: UnixStream,
+    whole: Option<Whole>,
+}
+
+/// What a part is cancelled with.
+#[derive(Debug)]
+struct Whole {
+    /// Readable once the part or the whole was cancelled.
+    either: OwnedFd,
+    /// Keeps the descriptor open that `either` watches.
+    _cancel: Cancel,
 }
 
 impl Cancel {
@@ -21,23 +38,53 @@ impl Cancel {
     /// # Errors
     /// Where the process has no descriptors left.
     pub fn new() -> io::Result<Self> {
+        Self::within(None)
+    }
+
+    /// One that can be cancelled by itself, and is when `self` is.
+    ///
+    /// # Errors
+    /// Where the process has no descriptors left.
+    pub fn part(&self) -> io::Result<Self> {
+        Self::within(Some(self.clone()))
+    }
+
+    fn within(cancel: Option<Self>) -> io::Result<Self> {
         let (reader, writer) = UnixStream::pair()?;
         writer.set_nonblocking(true)?;
+        let whole = match cancel {
+            None => None,
+            Some(cancel) => {
+                let either = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+                for watched in [reader.as_fd(), cancel.as_fd()] {
+                    let data = epoll::EventData::new_u64(0);
+                    epoll::add(&either, watched, data, epoll::EventFlags::IN)?;
+                }
+                Some(Whole {
+                    either,
+                    _cancel: cancel,
+                })
+            }
+        };
         Ok(Self {
-            pair: Arc::new((reader, writer)),
+            inner: Arc::new(Inner {
+                reader,
+                writer,
+                whole,
+            }),
         })
     }
 
-    /// Gives up on every call that was handed this or a clone of it.
+    /// Gives up on every call that was handed this, a clone or a part of it.
     pub fn cancel(&self) {
         // A full socket means that it is cancelled already.
-        let _ = (&self.pair.1).write(&[1]);
+        let _ = (&self.inner.writer).write(&[1]);
     }
 
     /// Whether it was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pair.0, PollFlags::IN)];
+        let mut fds = [PollFd::new(self, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&rustix::event::Timespec::default())), Ok(count) if count > 0)
     }
 
@@ -46,7 +93,7 @@ impl Cancel {
     /// # Errors
     /// Where the process has no descriptors left.
     pub fn trigger(&self) -> io::Result<UnixStream> {
-        self.pair.1.try_clone()
+        self.inner.writer.try_clone()
     }
 
     /// A reader of the same bytes that gives an error once this is cancelled, for long ones.
@@ -76,7 +123,10 @@ impl<R: Read> Read for CancellableReader<'_, R> {
 impl AsFd for Cancel {
     /// Readable once it was cancelled.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pair.0.as_fd()
+        match &self.inner.whole {
+            Some(whole) => whole.either.as_fd(),
+            None => self.inner.reader.as_fd(),
+        }
     }
 }
 
@@ -90,6 +140,17 @@ mod tests {
         assert!(!cancel.is_cancelled());
         cancel.clone().cancel();
         assert!(cancel.is_cancelled() && cancel.is_cancelled());
+    }
+
+    #[test]
+    fn part_is_cancelled_with_the_whole_and_not_the_other_way_round() {
+        let whole = Cancel::new().unwrap();
+        let (one, other) = (whole.part().unwrap(), whole.part().unwrap());
+        one.cancel();
+        assert!(one.is_cancelled() && !other.is_cancelled() && !whole.is_cancelled());
+        let innermost = other.part().unwrap();
+        whole.cancel();
+        assert!(other.is_cancelled() && innermost.is_cancelled() && whole.is_cancelled());
     }
 
     #[test]

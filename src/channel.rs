@@ -16,6 +16,7 @@ mod sink;
 
 pub use error::ChannelError;
 pub use get::Fetched;
+pub(crate) use get::deliver;
 pub use put_tree::Copied;
 pub use run::{ANSWER_MARGIN, Command, Outcome};
 pub use smolvm_protocol::request::ShutdownMode;
@@ -85,6 +86,11 @@ impl Channel {
     #[must_use]
     pub fn with_cancel(address: Address, cancel: Cancel) -> Self {
         Self { address, cancel }
+    }
+
+    /// The same way, with calls that end when `cancel` says so.
+    pub(crate) fn until(&self, cancel: &Cancel) -> Self {
+        Self::with_cancel(self.address.clone(), cancel.clone())
     }
 
     /// Where the agent is reached.

@@ -17,6 +17,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The longest name of a VM, in bytes: it becomes part of a socket's path.
 pub const MAX_NAME_BYTES: usize = 32;
@@ -144,6 +145,14 @@ impl Target {
             },
             Self::Unix(path) => Address::Unix { path: path.clone() },
         })
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        Self::parse(OsStr::new(text))
     }
 }
 

@@ -7,6 +7,7 @@ use super::exchange::{Exchange, Message, unexpected};
 use super::put::stalled;
 use super::sink::Sink;
 use super::{Channel, ChannelError, STALL_LIMIT};
+use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::frame::FrameType;
@@ -71,41 +72,48 @@ impl Channel {
         local: &Path,
         deadline: Deadline,
     ) -> Result<Fetched, ChannelError> {
-        let write_error = |source: io::Error| ChannelError::Write {
-            what: local.display().to_string(),
-            source,
-        };
-        if let Ok(metadata) = local.metadata() {
-            if !metadata.is_file() {
-                let mut sink = Sink::open(local, &self.cancel, deadline)?;
-                return self.get_file(path, &mut sink, deadline);
-            }
-        }
-        let local = &fs::canonicalize(local).unwrap_or_else(|_| local.to_owned());
-        let folder = match local.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if !folder.is_dir() {
-            let missing = format!("there is no directory {}", folder.display());
-            return Err(write_error(io::Error::new(
-                io::ErrorKind::NotFound,
-                missing,
-            )));
-        }
-        let mut staged = tempfile::Builder::new()
-            .prefix(".smolvm-get-")
-            .tempfile_in(folder)
-            .map_err(write_error)?;
-        let fetched = self.get_file(path, staged.as_file_mut(), deadline)?;
-        let permissions = Permissions::from_mode(fetched.mode & KEPT_MODE);
-        staged
-            .as_file()
-            .set_permissions(permissions)
-            .and_then(|()| staged.persist(local).map_err(|error| error.error))
-            .map_err(write_error)?;
-        Ok(fetched)
+        deliver(local, &self.cancel, deadline, |sink| {
+            self.get_file(path, sink, deadline)
+        })
     }
+}
+
+/// Has `fetch` write to a file beside `local`, which then takes that name; to `local` itself where that is a
+/// device or pipe.
+pub(crate) fn deliver<E: From<ChannelError>>(
+    local: &Path,
+    cancel: &Cancel,
+    deadline: Deadline,
+    fetch: impl FnOnce(&mut dyn Write) -> Result<Fetched, E>,
+) -> Result<Fetched, E> {
+    let write_error = |source: io::Error| ChannelError::Write {
+        what: local.display().to_string(),
+        source,
+    };
+    if local.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return fetch(&mut Sink::open(local, cancel, deadline)?);
+    }
+    let local = &fs::canonicalize(local).unwrap_or_else(|_| local.to_owned());
+    let folder = match local.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        let missing = format!("there is no directory {}", folder.display());
+        return Err(write_error(io::Error::new(io::ErrorKind::NotFound, missing)).into());
+    }
+    let mut staged = tempfile::Builder::new()
+        .prefix(".smolvm-get-")
+        .tempfile_in(folder)
+        .map_err(write_error)?;
+    let fetched = fetch(staged.as_file_mut())?;
+    let permissions = Permissions::from_mode(fetched.mode & KEPT_MODE);
+    staged
+        .as_file()
+        .set_permissions(permissions)
+        .and_then(|()| staged.persist(local).map_err(|error| error.error))
+        .map_err(write_error)?;
+    Ok(fetched)
 }
 
 fn download(

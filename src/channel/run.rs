@@ -39,6 +39,33 @@ pub enum Outcome {
     TimedOut(f64),
 }
 
+impl Outcome {
+    /// Whether it exited with status 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Self::Exited(0)
+    }
+
+    /// The status that it exited with; `None` where it was killed.
+    #[must_use]
+    pub fn code(self) -> Option<i32> {
+        match self {
+            Self::Exited(status) => Some(status),
+            Self::Killed(_) | Self::TimedOut(_) => None,
+        }
+    }
+
+    /// The signal that killed it; at its time limit, that is SIGKILL, 9.
+    #[must_use]
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Exited(_) => None,
+            Self::Killed(signal) => Some(signal),
+            Self::TimedOut(_) => Some(9),
+        }
+    }
+}
+
 impl Command {
     /// A command as requested. Where it has a time limit, so has this side, [`ANSWER_MARGIN`] later:
     /// an agent that keeps its word is always heard, and one that went silent is not waited for.

@@ -2,11 +2,11 @@
 
 use crate::arguments::GetArguments;
 use crate::failure::Failure;
-use crate::output::Output;
 use crate::ping::duration;
 use crate::run::channel_to;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::deadline::Deadline;
+use smolvm_host::standard_stream::StandardStream;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
     let remote = arguments.remote.as_bytes();
     let deadline = Deadline::after_optional(arguments.timeout.map(duration));
     let fetched = if arguments.local == Path::new("-") {
-        let mut stdout = Output::stdout(cancel).map_err(Failure::output)?;
+        let mut stdout = StandardStream::stdout(cancel).map_err(Failure::output)?;
         channel.get_file(remote, &mut stdout, deadline)
     } else {
         let local = local_path(&arguments.local, &arguments.remote)?;

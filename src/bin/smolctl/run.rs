@@ -2,9 +2,9 @@
 
 use crate::arguments::RunArguments;
 use crate::failure::{Failure, SIGNAL, TIMED_OUT};
-use crate::output::Output;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::{Channel, Command, Outcome};
+use smolvm_host::standard_stream::StandardStream;
 use smolvm_host::target::Target;
 use smolvm_protocol::request::{Environment, RunRequest, Shell, Timeout};
 use std::ffi::{OsStr, OsString};
@@ -15,8 +15,10 @@ pub(crate) fn run(arguments: RunArguments, cancel: &Cancel) -> Result<u8, Failur
     let target = arguments.target.clone();
     let command = command_of(arguments)?;
     let channel = channel_to(&target, cancel)?;
-    let mut stdout = Output::stdout(cancel).map_err(|error| Failure::output(error).of_run())?;
-    let mut stderr = Output::stderr(cancel).map_err(|error| Failure::output(error).of_run())?;
+    let mut stdout =
+        StandardStream::stdout(cancel).map_err(|error| Failure::output(error).of_run())?;
+    let mut stderr =
+        StandardStream::stderr(cancel).map_err(|error| Failure::output(error).of_run())?;
     let outcome = channel
         .run(&command, &mut stdout, &mut stderr)
         .map_err(|error| Failure::channel(&target, error).of_run())?;

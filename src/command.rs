@@ -1,0 +1,261 @@
+//! A command in a guest, in the manner of `std::process::Command`.
+//!
+//! Owns what a caller may say of it before it starts, where its output goes, and the [`Child`] that runs beside the caller.
+
+mod child;
+
+pub use child::Child;
+
+use crate::cancel::Cancel;
+use crate::channel::{self, ChannelError, Outcome};
+use crate::guest::{Guest, GuestError};
+use crate::standard_stream::StandardStream;
+use smolvm_protocol::request::{RunRequest, Shell, Timeout};
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+/// How many bytes [`Command::output`] keeps unless told otherwise: a guest is not trusted with the host's memory.
+pub const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
+
+/// A command line for the guest's shell, not started yet.
+///
+/// Its standard input is empty. Unless it is given a time limit, neither side has one: a command may rightly be silent for
+/// days.
+#[must_use = "a command does nothing until it is run"]
+pub struct Command<'sink> {
+    guest: Guest,
+    request: RunRequest,
+    deadline: Option<Duration>,
+    output_limit: usize,
+    stdout: Option<Box<dyn Write + Send + 'sink>>,
+    stderr: Option<Box<dyn Write + Send + 'sink>>,
+}
+
+/// A command that has ended, and what it said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its standard output, where that had no sink.
+    pub stdout: Vec<u8>,
+    /// Its standard error, where that had no sink.
+    pub stderr: Vec<u8>,
+}
+
+impl Command<'static> {
+    pub(crate) fn new(guest: Guest, line: &OsStr) -> Self {
+        Self {
+            guest,
+            request: RunRequest {
+                command: line.as_bytes().to_vec(),
+                ..RunRequest::default()
+            },
+            deadline: None,
+            output_limit: OUTPUT_LIMIT,
+            stdout: None,
+            stderr: None,
+        }
+    }
+
+    /// Has it run beside the caller. Without a sink, its output goes to this process's own.
+    ///
+    /// That it cannot be started, or the guest not reached, is told by [`Child::wait`].
+    ///
+    /// # Errors
+    /// [`GuestError::Process`] where this process has no thread or descriptor left.
+    pub fn spawn(self) -> Result<Child, GuestError> {
+        let cancel = self.guest.canceller().part().map_err(GuestError::Process)?;
+        Child::start(cancel, move |cancel| self.run_until(cancel))
+    }
+}
+
+impl<'sink> Command<'sink> {
+    /// Which shell takes the line: that of a login (`$SHELL -lc`), which is the default, or `/bin/sh -c`.
+    pub fn shell(mut self, shell: Shell) -> Self {
+        self.request.shell = shell;
+        self
+    }
+
+    /// Sets a variable on top of the guest's own; of two with a name, the later wins.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        let [name, value] = [name.as_ref(), value.as_ref()].map(|text| text.as_bytes().to_vec());
+        self.request.environment.push((name, value));
+        self
+    }
+
+    /// Sets variables.
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+        self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        variables
+            .into_iter()
+            .fold(self, |command, (name, value)| command.env(name, value))
+    }
+
+    /// Has the guest kill it after so long, which is [`Outcome::TimedOut`]; zero means never. Where no [`Self::deadline`] is set, this side
+    /// then waits for the guest's answer [`channel::ANSWER_MARGIN`] longer, and for ever otherwise.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout = Timeout::from_seconds(timeout.as_secs_f64());
+        self
+    }
+
+    /// Limits the time that this side waits for its end in all, connecting included. When that has passed, the command
+    /// is killed and the call fails ([`crate::guest::ErrorKind::TimedOut`]).
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// How many bytes of both streams together [`Self::output`] keeps; otherwise [`OUTPUT_LIMIT`].
+    pub fn output_limit(mut self, bytes: usize) -> Self {
+        self.output_limit = bytes;
+        self
+    }
+
+    /// Where its standard output goes, piece by piece as it comes. The time that the sink takes is not cut short.
+    pub fn stdout<'other>(self, sink: impl Write + Send + 'other) -> Command<'other>
+    where
+        'sink: 'other,
+    {
+        Command {
+            stdout: Some(Box::new(sink)),
+            ..self
+        }
+    }
+
+    /// Where its standard error goes.
+    pub fn stderr<'other>(self, sink: impl Write + Send + 'other) -> Command<'other>
+    where
+        'sink: 'other,
+    {
+        Command {
+            stderr: Some(Box::new(sink)),
+            ..self
+        }
+    }
+
+    /// Runs it and waits for its end. Without a sink, its output goes to this process's own.
+    ///
+    /// # Errors
+    /// [`GuestError`]; a sink that fails kills the command, as do the deadline and the canceller.
+    pub fn run(self) -> Result<Outcome, GuestError> {
+        let cancel = self.guest.canceller();
+        self.run_until(&cancel)
+    }
+
+    /// Runs it, waits for its end, and keeps what it says where that has no sink.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and [`GuestError::OutputTooLong`].
+    pub fn output(self) -> Result<Output, GuestError> {
+        let cancel = self.guest.canceller();
+        let left = Cell::new(Some(self.output_limit));
+        let [mut stdout, mut stderr] = [(); 2].map(|()| Captured {
+            bytes: Vec::new(),
+            left: &left,
+        });
+        let command = self.for_channel();
+        let [mut out_sink, mut err_sink] = [self.stdout, self.stderr];
+        let out: &mut dyn Write = match &mut out_sink {
+            Some(sink) => sink,
+            None => &mut stdout,
+        };
+        let err: &mut dyn Write = match &mut err_sink {
+            Some(sink) => sink,
+            None => &mut stderr,
+        };
+        let outcome = self.guest.run(&cancel, &command, out, err);
+        if left.get().is_none() {
+            let limit = self.output_limit;
+            return Err(GuestError::OutputTooLong { limit });
+        }
+        Ok(Output {
+            outcome: outcome?,
+            stdout: stdout.bytes,
+            stderr: stderr.bytes,
+        })
+    }
+
+    fn for_channel(&self) -> channel::Command {
+        let mut command = channel::Command::new(self.request.clone());
+        command.deadline = self.deadline.or(command.deadline);
+        command
+    }
+
+    fn run_until(self, cancel: &Cancel) -> Result<Outcome, GuestError> {
+        let command = self.for_channel();
+        let mut stdout = sink_or(self.stdout, || StandardStream::stdout(cancel))?;
+        let mut stderr = sink_or(self.stderr, || StandardStream::stderr(cancel))?;
+        self.guest.run(cancel, &command, &mut *stdout, &mut *stderr)
+    }
+}
+
+impl Guest {
+    fn run(
+        &self,
+        cancel: &Cancel,
+        command: &channel::Command,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<Outcome, GuestError> {
+        if command.request.command.is_empty() {
+            let sentence = "the command line is empty".to_owned();
+            return Err(ChannelError::Refused { sentence }.into());
+        }
+        let channel = self.channel()?.until(cancel);
+        Ok(channel.run(command, stdout, stderr)?)
+    }
+}
+
+fn sink_or<'sink>(
+    sink: Option<Box<dyn Write + Send + 'sink>>,
+    own: impl FnOnce() -> io::Result<StandardStream>,
+) -> Result<Box<dyn Write + Send + 'sink>, GuestError> {
+    match sink {
+        Some(sink) => Ok(sink),
+        None => Ok(Box::new(own().map_err(GuestError::Process)?)),
+    }
+}
+
+/// Keeps bytes within a limit that both streams share; `None` is left once it was overrun.
+struct Captured<'limit> {
+    bytes: Vec<u8>,
+    left: &'limit Cell<Option<usize>>,
+}
+
+impl Write for Captured<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let left = self
+            .left
+            .get()
+            .and_then(|left| left.checked_sub(bytes.len()));
+        self.left.set(left);
+        if left.is_none() {
+            return Err(io::Error::other("too long"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Command<'_> {
+    /// Without the variables, which may be secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Command")
+            .field("line", &String::from_utf8_lossy(&self.request.command))
+            .field("shell", &self.request.shell)
+            .field("timeout", &self.request.timeout)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,163 @@
+//! A guest as a program sees it: commands and files, in the manner of `std::process`.
+//!
+//! Owns the choice of the way when it connects, and what is known of the agent, which is asked once. Blocking; a
+//! [`Guest`] is cheap to clone, and can be used from several threads at once: each call has its own connection.
+//! Everything that the wire knows is [`Channel`]'s, below.
+
+mod error;
+mod options;
+mod transfer;
+
+pub use error::{ErrorKind, GuestError};
+pub use options::GuestOptions;
+
+use crate::cancel::Cancel;
+use crate::channel::{Channel, Pong, SHUTDOWN, ShutdownMode, TIMINGS};
+use crate::command::Command;
+use crate::target::Target;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long the agent may take to say what it serves, where a call has to know that first.
+pub const FEATURES_LIMIT: Duration = Duration::from_secs(10);
+
+/// One guest.
+///
+/// ```no_run
+/// use smolvm_host::{Guest, GuestError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let guest = Guest::connect(&"vm1".parse()?)?;
+/// let listing = guest.command("ls -l /").output()?;
+/// assert!(listing.outcome.is_success());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Guest {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    channel: Channel,
+    cancel: Cancel,
+    pong: OnceLock<Pong>,
+}
+
+impl Guest {
+    /// The guest that a target names, by the way that the automatic choice takes ([`GuestOptions`] for any other).
+    ///
+    /// Nothing is said to the guest yet, unless there is a choice to make.
+    ///
+    /// # Errors
+    /// [`GuestError::Vm`] where no such VM runs, [`GuestError::Selection`] where no way leads to it.
+    pub fn connect(target: &Target) -> Result<Self, GuestError> {
+        GuestOptions::new().connect(target)
+    }
+
+    /// The guest whose agent a channel leads to; whatever cancels `cancel` ends every call.
+    ///
+    /// # Errors
+    /// Where the process has no descriptors left.
+    pub fn over_channel(channel: &Channel, cancel: &Cancel) -> io::Result<Self> {
+        Ok(Self::new(channel, cancel.part()?))
+    }
+
+    fn new(channel: &Channel, cancel: Cancel) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                channel: Channel::with_cancel(channel.address().clone(), cancel.clone()),
+                cancel,
+                pong: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// What ends every call of this guest and its clones, present and future, from another thread.
+    #[must_use]
+    pub fn canceller(&self) -> Cancel {
+        self.inner.cancel.clone()
+    }
+
+    /// The layer below, for what has no method here.
+    ///
+    /// # Errors
+    /// None yet.
+    pub fn channel(&self) -> Result<&Channel, GuestError> {
+        Ok(&self.inner.channel)
+    }
+
+    /// A command line for the guest's shell, not started yet.
+    #[must_use]
+    pub fn command(&self, line: impl AsRef<OsStr>) -> Command<'static> {
+        Command::new(self.clone(), line.as_ref())
+    }
+
+    /// Waits until the guest answers, for `timeout` in all.
+    ///
+    /// # Errors
+    /// [`GuestError`]: at once where the peer answers but is no agent.
+    pub fn wait_ready(&self, timeout: Duration) -> Result<(), GuestError> {
+        let pong = self.channel()?.wait_ready(timeout)?;
+        let _ = self.inner.pong.set(pong);
+        Ok(())
+    }
+
+    /// Asks the agent whether it is there, within `timeout` in all.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn ping(&self, timeout: Duration) -> Result<Pong, GuestError> {
+        let pong = self.channel()?.ping(timeout)?;
+        let _ = self.inner.pong.set(pong.clone());
+        Ok(pong)
+    }
+
+    /// What the agent said of itself when it was first asked, which is now (within [`FEATURES_LIMIT`]) where it was not yet.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn agent(&self) -> Result<&Pong, GuestError> {
+        if let Some(pong) = self.inner.pong.get() {
+            return Ok(pong);
+        }
+        let pong = self.channel()?.ping(FEATURES_LIMIT)?;
+        Ok(self.inner.pong.get_or_init(|| pong))
+    }
+
+    /// Makes sure that the agent serves `feature`, as [`Self::agent`] knows.
+    ///
+    /// # Errors
+    /// [`GuestError::NoFeature`] where it does not.
+    pub fn require(&self, feature: &'static str) -> Result<&Channel, GuestError> {
+        let agent = self.agent()?;
+        if !agent.serves(feature) {
+            return Err(GuestError::NoFeature {
+                feature,
+                agent_version: agent.agent_version.clone(),
+            });
+        }
+        self.channel()
+    }
+
+    /// Has the guest end in order; the answer comes before it does, within `timeout`.
+    ///
+    /// # Errors
+    /// [`GuestError`]; [`ErrorKind::Refused`] where the guest's process 1 is none of ours.
+    pub fn shutdown(&self, mode: ShutdownMode, timeout: Duration) -> Result<(), GuestError> {
+        Ok(self.require(SHUTDOWN)?.shutdown(mode, timeout)?)
+    }
+
+    /// When things were done while the guest booted, by name: microseconds since its kernel started. Answered within
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// [`GuestError`]; [`ErrorKind::Refused`] where the guest's process 1 is none of ours.
+    pub fn timings(&self, timeout: Duration) -> Result<BTreeMap<String, u64>, GuestError> {
+        Ok(self.require(TIMINGS)?.timings(timeout)?)
+    }
+}
