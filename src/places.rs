@@ -47,6 +47,7 @@ impl std::error::Error for NoPlace {}
 pub fn check() -> Result<(), NoPlace> {
     own("SMOLVM_CACHE_DIR")?;
     own("SMOLVM_STATE_DIR")?;
+    cid_pool()?;
     Ok(())
 }
 
@@ -74,6 +75,14 @@ pub fn state_dir() -> Result<PathBuf, NoPlace> {
         .or_else(|| absolute("XDG_STATE_HOME").map(|base| base.join("smolvm")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state/smolvm")))
         .ok_or(NoPlace::Unset { variables })
+}
+
+/// The file by which CIDs are given out, where `$SMOLVM_CID_POOL` names one.
+///
+/// # Errors
+/// [`NoPlace::Relative`].
+pub fn cid_pool() -> Result<Option<PathBuf>, NoPlace> {
+    own("SMOLVM_CID_POOL")
 }
 
 /// The value of a variable of our own, which is never ignored; an empty one counts as unset, as in

@@ -1,11 +1,12 @@
 //! A VM's life on this host: QEMU, the vsock device, and what is known of both.
 //!
 //! Owns one directory per VM ([`registry`]), QEMU's arguments ([`qemu`]), the choice between KVM and
-//! emulation ([`accelerator`]), and the way up ([`mod@start`]) and down ([`mod@stop`]). Refuses to know the
+//! emulation ([`accelerator`]), CIDs ([`cid_pool`]), and the way up ([`mod@start`]) and down ([`mod@stop`]). Refuses to know the
 //! control protocol: it asks the agent through [`crate::channel`]. Processes are ended by id, and
 //! only after their start time was compared, so that a number used again is never hit.
 
 pub mod accelerator;
+pub mod cid_pool;
 pub mod device;
 pub mod network;
 pub mod process;
@@ -23,6 +24,7 @@ mod disk;
 mod error;
 
 pub use accelerator::{Acceleration, Accelerator};
+pub use cid_pool::{CidLease, CidPool};
 pub use device::DeviceChoice;
 pub use error::VmError;
 pub use network::{Forward, Network};

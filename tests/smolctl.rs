@@ -378,7 +378,7 @@ fn files_that_do_not_know_their_size_arrive_whole() {
 
 #[test]
 fn relative_folder_of_our_own_is_a_wrong_call() {
-    for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_STATE_DIR"] {
+    for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_STATE_DIR", "SMOLVM_CID_POOL"] {
         for arguments in [&["vm", "list"][..], &["ping", "name"], &["vm", "start"]] {
             let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))
                 .args(arguments)

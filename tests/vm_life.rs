@@ -152,7 +152,7 @@ fn cid_that_another_vm_of_this_host_has_is_passed_over() {
     let (code, sentence) = outcome(&mut start(&folder));
     assert_eq!(code, 1);
     assert!(
-        sentence.contains("every CID that was tried, 18 the last"),
+        sentence.contains("every CID that was tried, 66 the last"),
         "{sentence}"
     );
     assert_nothing_left(&folder);

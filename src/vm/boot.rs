@@ -7,6 +7,7 @@
 
 use super::VmError;
 use super::accelerator::Accelerator;
+use super::cid_pool::CidLease;
 use super::console::{Console, end_of, last_lines};
 use super::detached::{self, Detached};
 use super::device::{DEVICE_PROGRAM, DeviceSockets};
@@ -17,7 +18,6 @@ use super::registry::Registry;
 use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Pong};
 use crate::deadline::Deadline;
-use crate::target::GuestCid;
 use crate::transport::pause;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,7 +53,8 @@ pub(super) struct BootPlan<'start> {
     pub(super) root_disk: Option<PathBuf>,
     pub(super) qemu: PathBuf,
     pub(super) device: Option<(PathBuf, DeviceSockets)>,
-    pub(super) cid: GuestCid,
+    /// The VM's CID.
+    pub(super) lease: CidLease,
     pub(super) ready_limit: Duration,
     /// By when the agent has to answer.
     pub(super) deadline: Deadline,
@@ -101,7 +102,12 @@ impl<'start> Boot<'start> {
         record.device = None;
         record.accelerator = Some(spec.accelerator);
         self.start_device(record)?;
-        let qemu = detached::spawn(&self.plan.qemu, &spec.arguments(), &self.log("qemu"))?;
+        let qemu = detached::spawn(
+            &self.plan.qemu,
+            &spec.arguments(),
+            &self.log("qemu"),
+            &self.plan.lease,
+        )?;
         record.qemu = Some(qemu.process);
         self.qemu = Some(qemu);
         self.plan.registry.save(record)?;
@@ -123,8 +129,8 @@ impl<'start> Boot<'start> {
         for socket in [&sockets.vhost_user, &sockets.guest] {
             let _ = std::fs::remove_file(socket);
         }
-        let arguments = sockets.arguments(self.plan.cid);
-        let device = detached::spawn(program, &arguments, &self.log("device"))?;
+        let arguments = sockets.arguments(self.plan.lease.cid());
+        let device = detached::spawn(program, &arguments, &self.log("device"), &self.plan.lease)?;
         record.device = Some(device.process);
         self.device = Some(device);
         self.plan.registry.save(record)?;
@@ -242,7 +248,7 @@ impl<'start> Boot<'start> {
         let log = self.log("qemu");
         let said = end_of(&log);
         if said.contains(CID_TAKEN) {
-            let cid = self.plan.cid.number();
+            let cid = self.plan.lease.cid().number();
             return VmError::CidTaken { cid };
         }
         if let Some(port) = refused_port(&said) {

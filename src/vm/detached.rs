@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "std offers no safe setsid in a child")]
 
 use super::VmError;
+use super::cid_pool::CidLease;
 use super::process::ProcessId;
 use super::registry::state_error;
 use rustix::fs::{Mode, OFlags, open};
@@ -19,7 +20,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 /// A started program that is still our child.
 #[derive(Debug)]
@@ -30,14 +31,16 @@ pub(super) struct Detached {
     pub(super) process: ProcessId,
 }
 
-/// Starts `program` in a new session, without input, its output in `log`, its trace beside it.
+/// Starts `program` in a new session, its output in `log`, its trace beside it. Its input is the lease of
+/// its VM's CID, which it has so for as long as it lives; there is nothing to read.
 ///
 /// # Errors
-/// [`VmError::Spawn`], [`VmError::State`] for the log and the trace.
+/// [`VmError::Spawn`], [`VmError::State`] for the log and the trace, [`VmError::CidPool`].
 pub(super) fn spawn(
     program: &Path,
     arguments: &[OsString],
     log: &Path,
+    lease: &CidLease,
 ) -> Result<Detached, VmError> {
     let output = File::create(log).map_err(state_error(log))?;
     let errors = output.try_clone().map_err(state_error(log))?;
@@ -52,7 +55,7 @@ pub(super) fn spawn(
     command
         .args(arguments)
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(lease.stdin()?)
         .stdout(output)
         .stderr(errors);
     // SAFETY: the closure runs in the child between fork and exec. It makes the system calls listed at

@@ -69,6 +69,13 @@ pub enum VmError {
         /// The process that starts it.
         pid: i32,
     },
+    /// The pool of CIDs cannot be used.
+    CidPool {
+        /// Its file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Every CID is taken.
     NoCidLeft,
     /// Somebody else on this host has the CID; others were tried.
@@ -229,6 +236,11 @@ impl fmt::Display for VmError {
                 formatter,
                 "the VM {name} is still being started by process {pid}; wait, or interrupt that one"
             ),
+            Self::CidPool { path, .. } => write!(
+                formatter,
+                "cannot give out CIDs by {}; have its owner remove it, or set SMOLVM_CID_POOL to another file",
+                path.display()
+            ),
             Self::NoCidLeft => formatter.write_str("every CID is taken; stop a VM first"),
             Self::CidTaken { cid } => write!(
                 formatter,
@@ -328,6 +340,7 @@ impl std::error::Error for VmError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::State { source, .. }
+            | Self::CidPool { source, .. }
             | Self::DiskCopy { source, .. }
             | Self::Spawn { source, .. }
             | Self::KernelDevice { source } => Some(source),

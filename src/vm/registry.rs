@@ -1,11 +1,11 @@
 //! The VMs of this user: one directory each, below the state folder.
 //!
-//! Owns the directories, their lock, names and CIDs. A directory appears with its record in it, by a
+//! Owns the directories, their lock and names. A directory appears with its record in it, by a
 //! rename under the lock, and goes by a rename as well; what a crash leaves in between has a name that
 //! no VM can have, and the next start removes it.
 //!
 //! ```text
-//! <state>/vms/.lock           held while names and CIDs are given out, and while a VM is removed
+//! <state>/vms/.lock           held while names are given out, and while a VM is removed
 //! <state>/vms/NAME/vm.json    the record
 //! <state>/vms/NAME/*.sock     sockets; *.log  what QEMU, device and guest said
 //! <state>/vms/NAME/*.process  what QEMU and device said of themselves before the record could
@@ -17,7 +17,7 @@ use super::{VmError, boot, detached};
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::places;
-use crate::target::{GuestCid, VmName};
+use crate::target::VmName;
 use crate::transport::{Address, pause};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -31,7 +31,7 @@ use std::time::Duration;
 const RECORD_NAME: &str = "vm.json";
 /// What begins the name of a directory that is being made or removed.
 const PASSING_PREFIX: &str = ".passing-";
-/// How long a caller waits for others that give out names and CIDs, or end what a crash has left.
+/// How long a caller waits for others that give out names, or end what a crash has left.
 const LOCK_LIMIT: Duration = Duration::from_secs(30);
 /// How often the lock is tried.
 const LOCK_INTERVAL: Duration = Duration::from_millis(10);
@@ -42,7 +42,7 @@ pub struct Registry {
     folder: PathBuf,
 }
 
-/// Held while names and CIDs are given out and while a VM is removed; dropping it lets the next one in.
+/// Held while names are given out and while a VM is removed; dropping it lets the next one in.
 #[derive(Debug)]
 pub struct RegistryLock<'registry> {
     registry: &'registry Registry,
@@ -125,7 +125,7 @@ impl Registry {
         write_record(&self.dir(&record.name), record)
     }
 
-    /// Lets one caller at a time give out names and CIDs and remove VMs. One who does that takes
+    /// Lets one caller at a time give out names and remove VMs. One who does that takes
     /// moments, or seconds where a crash has left processes.
     ///
     /// # Errors
@@ -227,19 +227,18 @@ impl RegistryLock<'_> {
             .expect("a directory cannot hold four billion names"))
     }
 
-    /// The lowest CID from `first` on that no known VM has, and that is not `own`, this machine's own
-    /// ([`super::device::DeviceProvider::own_cid`]).
+    /// The CIDs of VMs that are not known to have stopped. Those started before there was a pool of CIDs have
+    /// theirs without a lease.
     ///
     /// # Errors
-    /// [`VmError::State`], [`VmError::NoCidLeft`].
-    pub fn free_cid(&self, first: GuestCid, own: Option<GuestCid>) -> Result<GuestCid, VmError> {
+    /// [`VmError::State`].
+    pub fn cids_in_use(&self) -> Result<BTreeSet<u32>, VmError> {
         let records = self.registry.list()?;
-        let mut taken: BTreeSet<u32> = records.iter().flatten().map(|record| record.cid).collect();
-        taken.extend(own.map(GuestCid::number));
-        (first.number()..)
-            .find(|cid| !taken.contains(cid))
-            .and_then(GuestCid::new)
-            .ok_or(VmError::NoCidLeft)
+        let lives = records
+            .iter()
+            .flatten()
+            .filter(|record| record.status() != Status::Stopped);
+        Ok(lives.map(|record| record.cid).collect())
     }
 
     /// Makes a VM's directory with its record in it, and removes what crashes have left.
@@ -365,19 +364,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_and_cids_in_use_are_passed_over() {
+    fn names_and_cids_in_use_are_told() {
         let (_state, registry) = registry();
         let lock = lock(&registry);
         lock.create(&record("vm1", 3)).unwrap();
         lock.create(&record("other", 5)).unwrap();
         assert_eq!(lock.free_name().unwrap(), "vm2");
-        let free_from = |first, own| {
-            let first = GuestCid::new(first).unwrap();
-            lock.free_cid(first, GuestCid::new(own)).unwrap().number()
-        };
-        assert_eq!(free_from(3, 0), 4);
-        assert_eq!(free_from(5, 0), 6);
-        assert_eq!(free_from(3, 4), 6);
+        let mut stopped = record("stopped", 7);
+        stopped.boot_id = "another".to_owned();
+        lock.create(&stopped).unwrap();
+        assert_eq!(lock.cids_in_use().unwrap(), [3, 5].into());
         assert!(matches!(
             lock.create(&record("vm1", 4)),
             Err(VmError::NameTaken { .. })
@@ -387,7 +383,7 @@ pub(super) mod tests {
         lock.remove("vm1", |now| now.cid == 3).unwrap();
         lock.remove("vm1", |_| true).unwrap();
         assert_eq!(lock.free_name().unwrap(), "vm1");
-        assert_eq!(registry.list().unwrap().len(), 1);
+        assert_eq!(registry.list().unwrap().len(), 2);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::accelerator::{Acceleration, Accelerator, KvmVerdict, check_kvm};
 use super::boot::{Boot, BootPlan, find_qemu, log_path};
+use super::cid_pool::{CidLease, CidPool};
 use super::device::{DeviceChoice, DeviceProvider, DeviceSockets};
 use super::process::ProcessId;
 use super::qemu::{QemuSpec, VsockBackend};
@@ -16,11 +17,12 @@ use crate::channel::Pong;
 use crate::deadline::Deadline;
 use crate::image::{Image, Variant};
 use crate::target::{GuestCid, VmName};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How many CIDs are tried where others on this host have taken the first.
-const CID_TRIES: u32 = 16;
+const CID_TRIES: u32 = 64;
 
 /// What somebody wants of a VM.
 #[derive(Clone, Debug)]
@@ -83,8 +85,10 @@ pub fn start(
     let disk = disk.transpose()?;
     let qemu = find_qemu(image.manifest.arch)?;
     let provider = DeviceProvider::find(options.device)?;
-    let own_cid = provider.own_cid();
-    let record = register(registry, options, &image, disk, &provider, cancel)?;
+    let mut cids = Cids::new(&provider)?;
+    let (record, lease) = register(
+        registry, options, &image, disk, &provider, &mut cids, cancel,
+    )?;
     let mut vm = Unfinished {
         registry,
         record,
@@ -104,7 +108,7 @@ pub fn start(
         root_disk: vm.record.disk.clone().or_else(|| image.root_disk()),
         qemu,
         device,
-        cid: GuestCid::new(vm.record.cid).expect("the record was made with a guest's CID"),
+        lease,
         ready_limit: options.ready_limit,
         deadline: Deadline::after(options.ready_limit),
         cancel,
@@ -114,10 +118,13 @@ pub fn start(
     let pong = loop {
         let spec = spec_of(options, &image, &plan, &cmdline, &vm.record.name);
         match boot(&plan, spec, options.acceleration, &image, &mut vm, report) {
-            Err(VmError::CidTaken { .. }) if tries < CID_TRIES => tries += 1,
+            Err(VmError::CidTaken { cid }) if tries < CID_TRIES => cids.pass_over(cid),
             outcome => break outcome?,
         }
-        plan.cid = take_next_cid(registry, &mut vm.record, own_cid, cancel)?;
+        tries += 1;
+        plan.lease = cids.lease()?;
+        vm.record.cid = plan.lease.cid().number();
+        registry.save(&vm.record)?;
     };
     vm.kept = true;
     Ok(Started {
@@ -126,19 +133,30 @@ pub fn start(
     })
 }
 
-/// Other users, and programs that are not ours, give out CIDs of this host as well.
-fn take_next_cid(
-    registry: &Registry,
-    record: &mut VmRecord,
-    own: Option<GuestCid>,
-    cancel: &Cancel,
-) -> Result<GuestCid, VmError> {
-    let lock = registry.lock(cancel)?;
-    let next = GuestCid::new(record.cid + 1).ok_or(VmError::NoCidLeft)?;
-    let cid = lock.free_cid(next, own)?;
-    record.cid = cid.number();
-    registry.save(record)?;
-    Ok(cid)
+/// The pool of CIDs, and those that a VM must not have though the pool would give them out: programs that are
+/// not ours know nothing of it.
+struct Cids {
+    pool: CidPool,
+    passed_over: BTreeSet<u32>,
+}
+
+impl Cids {
+    fn new(provider: &DeviceProvider) -> Result<Self, VmError> {
+        let own = provider.own_cid().map(GuestCid::number);
+        Ok(Self {
+            pool: CidPool::host()?,
+            passed_over: own.into_iter().collect(),
+        })
+    }
+
+    fn pass_over(&mut self, cid: u32) {
+        self.passed_over.insert(cid);
+    }
+
+    fn lease(&self) -> Result<CidLease, VmError> {
+        self.pool
+            .allocate_except(|cid| self.passed_over.contains(&cid.number()))
+    }
 }
 
 /// A registered VM that goes again unless it is kept.
@@ -166,8 +184,9 @@ fn register(
     image: &Image,
     disk: Option<PathBuf>,
     provider: &DeviceProvider,
+    cids: &mut Cids,
     cancel: &Cancel,
-) -> Result<VmRecord, VmError> {
+) -> Result<(VmRecord, CidLease), VmError> {
     let lock = registry.lock(cancel)?;
     let name = match &options.name {
         Some(name) => {
@@ -182,6 +201,8 @@ fn register(
             VsockPath::Socket(DeviceSockets::in_dir(&registry.dir(&name))?.guest)
         }
     };
+    cids.passed_over.extend(lock.cids_in_use()?);
+    let lease = cids.lease()?;
     let starter = ProcessId::of_this_process().ok_or(VmError::NoProc)?;
     let record = VmRecord {
         format: RECORD_FORMAT,
@@ -191,7 +212,7 @@ fn register(
         image: image.folder.clone(),
         disk,
         accelerator: None,
-        cid: lock.free_cid(GuestCid::FIRST, provider.own_cid())?.number(),
+        cid: lease.cid().number(),
         vsock,
         boot_id: boot_id(),
         starter,
@@ -199,7 +220,7 @@ fn register(
         device: None,
     };
     lock.create(&record)?;
-    Ok(record)
+    Ok((record, lease))
 }
 
 fn make_room(lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
@@ -230,7 +251,7 @@ fn spec_of(
         network: options.network.clone(),
         cmdline: cmdline.to_owned(),
         vsock: match &plan.device {
-            None => VsockBackend::Kernel(plan.cid),
+            None => VsockBackend::Kernel(plan.lease.cid()),
             Some((_, sockets)) => VsockBackend::VhostUser(sockets.vhost_user.clone()),
         },
         console: log_path(&plan.dir, "console"),

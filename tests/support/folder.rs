@@ -45,6 +45,7 @@ impl Folder {
             .current_dir(self.folder.path())
             .env("SMOLVM_STATE_DIR", self.path("s"))
             .env("SMOLVM_CACHE_DIR", self.path("c"))
+            .env("SMOLVM_CID_POOL", self.path("cids.pool"))
             .env("PATH", self.search_path());
         command
     }

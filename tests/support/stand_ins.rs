@@ -2,6 +2,7 @@
 
 use crate::folder::Folder;
 use crate::wait::{is_running, soon};
+use smolvm_host::vm::CidPool;
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -52,13 +53,20 @@ pub(crate) fn pid(folder: &Folder, name: &str) -> String {
         .to_owned()
 }
 
-/// Neither a VM nor its processes are left.
+/// Neither a VM nor its processes nor its CID are left.
 pub(crate) fn assert_nothing_left(folder: &Folder) {
     assert_eq!(folder.names("s/vms"), [".lock"]);
     for name in ["device.pid", "qemu.pid"] {
         let pid = pid(folder, name);
         assert!(pid.is_empty() || soon(|| !is_running(&pid)), "{name} lives");
     }
+    assert!(soon(|| lowest_free_cid(folder) == 3), "its CID is taken");
+}
+
+/// The CID that the next VM of this folder would have.
+pub(crate) fn lowest_free_cid(folder: &Folder) -> u32 {
+    let pool = CidPool::at(&folder.path("cids.pool"));
+    pool.allocate().unwrap().cid().number()
 }
 
 /// Stands in for a guest: says `words` on the console, and is asked for its version `pings` times.
