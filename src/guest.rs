@@ -7,6 +7,7 @@
 mod error;
 mod options;
 mod transfer;
+mod tree;
 
 pub use error::{ErrorKind, GuestError};
 pub use options::GuestOptions;
@@ -92,7 +93,6 @@ impl Guest {
     }
 
     /// A command line for the guest's shell, not started yet.
-    #[must_use]
     pub fn command(&self, line: impl AsRef<OsStr>) -> Command<'static> {
         Command::new(self.clone(), line.as_ref())
     }

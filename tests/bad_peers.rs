@@ -1,16 +1,18 @@
 //! Peers that are no agents, or bad ones: each costs one clear error, never a hang.
 #![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
-use smolvm_host::channel::{CONNECT_LIMIT, Channel, ChannelError, Command};
+#[path = "support/peer.rs"]
+mod peer;
+
+use peer::{Act, Peer, drain};
+use smolvm_host::channel::{CONNECT_LIMIT, ChannelError, Command};
 use smolvm_host::deadline::Deadline;
-use smolvm_host::transport::{Address, TransportError};
+use smolvm_host::transport::TransportError;
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use smolvm_protocol::request::{Destination, RunRequest};
 use std::io::{self, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -18,53 +20,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn pong() -> Vec<u8> {
     let json = br#"{"ok": true, "op": "pong", "agent_version": "test-9", "proto": 1}"#;
     encode_frame(FrameType::JSON, json)
-}
-
-/// A peer that serves its connections one after the other, each by the next of `acts`.
-struct Peer {
-    _folder: TempDir,
-    path: PathBuf,
-}
-
-type Act = Box<dyn FnOnce(UnixStream) + Send>;
-
-impl Peer {
-    fn new(acts: Vec<Act>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        let listener = UnixListener::bind(&path).unwrap();
-        std::thread::spawn(move || {
-            for act in acts {
-                act(listener.accept().unwrap().0);
-            }
-        });
-        Self {
-            _folder: folder,
-            path,
-        }
-    }
-
-    /// One that says `bytes` and then waits for our end.
-    fn saying(bytes: &'static [u8]) -> Self {
-        Self::new(vec![Box::new(move |mut stream| {
-            let _ = stream.write_all(bytes);
-            drain(stream);
-        })])
-    }
-
-    fn channel(&self) -> Channel {
-        let path = self.path.clone();
-        Channel::new(Address::Unix { path }).unwrap()
-    }
-
-    fn connect_channel(&self) -> Channel {
-        let path = self.path.clone();
-        Channel::new(Address::ConnectSocket { path, port: 1024 }).unwrap()
-    }
-}
-
-fn drain(mut stream: UnixStream) {
-    let _ = io::copy(&mut stream, &mut io::sink());
 }
 
 fn read_line(stream: &mut UnixStream) -> Vec<u8> {
@@ -326,7 +281,7 @@ fn hostile_words_of_a_peer_become_one_short_plain_sentence() {
     });
     let peer = Peer::new(vec![refuse]);
     let mut target = std::ffi::OsString::from("unix:");
-    target.push(&peer.path);
+    target.push(peer.path());
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_smolctl"))
         .arg("ping")
         .arg(target)

@@ -29,6 +29,8 @@ const PASSING_MODE: Mode = Mode::RWXU;
 /// A tree on its way.
 pub(crate) struct TreeWriter {
     place: Place,
+    /// Whether the name of a root that is not there has a slash behind it, so that only a directory is meant.
+    wants_directory: bool,
     order: Order,
     /// The directories whose content is not complete yet, from the root on.
     under_way: Vec<Directory>,
@@ -94,12 +96,14 @@ impl TreeWriter {
     /// # Errors
     /// `local` cannot be opened, or is in no directory.
     pub(crate) fn new(local: &Path, name: Option<&OsStr>) -> io::Result<Self> {
+        let mut wants_directory = false;
         let place = match open_directory(CWD, local.as_os_str(), OFlags::PATH) {
             Ok(directory) => match name {
                 Some(name) => Place::Name(directory, name.to_owned()),
                 None => Place::Directory(directory),
             },
             Err(Errno::NOENT | Errno::NOTDIR) => {
+                wants_directory = local.as_os_str().as_bytes().ends_with(b"/");
                 let parent = match local.parent() {
                     Some(parent) if !parent.as_os_str().is_empty() => parent,
                     _ => Path::new("."),
@@ -112,6 +116,7 @@ impl TreeWriter {
         };
         Ok(Self {
             place,
+            wants_directory,
             order: Order::new(),
             under_way: Vec::new(),
         })
@@ -128,11 +133,14 @@ impl TreeWriter {
         let name = OsString::from_vec(entry.name().to_vec());
         let (parent, name) = match (self.under_way.last(), &self.place) {
             (Some(directory), _) => (&directory.descriptor, name),
+            (None, Place::Name(..)) if self.wants_directory && !is_directory(entry) => {
+                return Err(Errno::NOTDIR.into());
+            }
             (None, Place::Name(parent, name)) => (parent, name.clone()),
             (None, Place::Directory(directory)) => {
-                let Kind::Directory { .. } = entry.kind else {
+                if !is_directory(entry) {
                     return Err(Errno::ISDIR.into());
-                };
+                }
                 self.under_way.push(Directory {
                     descriptor: directory.try_clone()?,
                     mode: None,
@@ -189,6 +197,10 @@ impl TreeWriter {
         }
         Ok(())
     }
+}
+
+fn is_directory(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Directory { .. })
 }
 
 fn make_directory(parent: &OwnedFd, name: &OsStr, mode: Option<u32>) -> io::Result<Directory> {

@@ -37,6 +37,11 @@ pub(crate) enum Verb {
     Put(PutArguments),
     /// Copy a file out of a guest
     Get(GetArguments),
+    /// Copy files and trees into a guest and out of it
+    ///
+    /// One side is TARGET:PATH, the other a path here, or - for standard input or output. A directory that is there
+    /// takes the copy under its name; with /. behind it, a source is what is in the directory.
+    Cp(CpArguments),
     /// Build, adapt, verify and compare images
     Image(ImageArguments),
     /// Start, list, time and stop VMs
@@ -143,6 +148,26 @@ pub(crate) struct GetArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CpArguments {
+    /// What is copied
+    pub(crate) from: OsString,
+    /// Where to
+    pub(crate) to: OsString,
+    /// Copy directories with all that is in them, and links as links; devices, pipes and sockets are left out
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    /// Permission bits in octal of a file that goes into a guest; otherwise those of the file here (0600 from standard input)
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) mode: Option<u32>,
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) timeout: Option<f64>,
+    /// Print what was copied as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ImageArguments {
     #[command(subcommand)]
     pub(crate) verb: ImageVerb,
@@ -188,6 +213,9 @@ pub(crate) struct ImageInjectArguments {
     /// otherwise a new folder; what is there already is never replaced, unless it is empty
     #[arg(short = 'o', long, value_name = "OUT")]
     pub(crate) output: PathBuf,
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +274,9 @@ pub(crate) struct ImageBuildArguments {
     /// The image folder; an older image there is replaced
     #[arg(short = 'o', long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    /// Print the image's manifest as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 //! Owns the table of exit codes: those of `docker exec` and `timeout` where they have one.
 
 use anyhow::Error;
+use smolvm_host::GuestError;
 use smolvm_host::channel::ChannelError;
 use smolvm_host::image::ImageError;
 use smolvm_host::transport::TransportError;
@@ -109,6 +110,21 @@ impl Failure {
             return Self::new(code, error.into());
         }
         Self::new(code, Error::new(error).context(target))
+    }
+
+    /// A call to the guest `target` failed.
+    pub(crate) fn guest(target: &OsStr, error: GuestError) -> Self {
+        match error {
+            GuestError::Channel(error) => Self::channel(target, error),
+            GuestError::Vm(error) => Self::unreachable(error),
+            GuestError::Place(_) | GuestError::Read { .. } | GuestError::Process(_) => {
+                Self::local(error)
+            }
+            error => Self::new(
+                AGENT,
+                Error::new(error).context(target.to_string_lossy().into_owned()),
+            ),
+        }
     }
 
     /// No agent of that name can be asked.

@@ -6,6 +6,8 @@ mod inject;
 use crate::arguments::{ImageArguments, ImageBuildArguments, ImageVerb};
 use crate::failure::Failure;
 use crate::output::print_line;
+use crate::progress::Progress;
+use serde_json::json;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::image::{Inputs, LayoutInput, build};
 use std::io::Write;
@@ -33,7 +35,14 @@ fn build_image(arguments: ImageBuildArguments, cancel: &Cancel) -> Result<u8, Fa
         packages: arguments.packages,
         disk_mib: arguments.disk_size,
     };
+    let progress = Progress::of_work("building the image");
     let manifest = build(&inputs, &arguments.output, cancel)?;
+    drop(progress);
+    if arguments.json {
+        let image = json!({"image": arguments.output.display().to_string(), "manifest": manifest});
+        print_line(&image.to_string())?;
+        return Ok(0);
+    }
     let size_kib = |name: &str| manifest.files[name].size / 1024;
     let mut parts = Vec::new();
     if let Some(name) = &manifest.initramfs {

@@ -5,6 +5,7 @@
 //! to standard error. What a program would want, too, is the library's.
 
 mod arguments;
+mod cp;
 mod documentation;
 mod failure;
 mod get;
@@ -12,6 +13,7 @@ mod image;
 mod interrupt;
 mod output;
 mod ping;
+mod progress;
 mod put;
 mod run;
 mod ssh_key;
@@ -60,6 +62,7 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Run(arguments) => run::run(arguments, cancel),
         Verb::Put(arguments) => put::put(&arguments, cancel),
         Verb::Get(arguments) => get::get(&arguments, cancel),
+        Verb::Cp(arguments) => cp::cp(&arguments, cancel),
         Verb::Image(arguments) => image::image(arguments, cancel),
         Verb::Vm(arguments) => vm::vm(arguments, cancel),
         Verb::Version(arguments) => version::version(&arguments),
