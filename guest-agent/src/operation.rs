@@ -1,17 +1,19 @@
 //! The operations, a file each: adding one adds its file and its line here.
 
 mod get_file;
+mod get_tree;
 mod ping;
 mod put_file;
+mod put_tree;
 mod run;
 mod shutdown;
 mod timings;
+mod tree;
 
 use crate::connection::{Connection, ConnectionError};
 use crate::permits::Permit;
 use crate::server::Agent;
 use smolvm_protocol::request::Request;
-use smolvm_protocol::response::{Refusal, Response};
 
 /// Carries out one request, up to its last frame. `turn` goes as soon as the request's memory does.
 pub(crate) fn serve(
@@ -25,14 +27,9 @@ pub(crate) fn serve(
         Request::Run(request) => run::serve(agent, connection, request, turn),
         Request::PutFile(request) => put_file::serve(agent, connection, request, turn),
         Request::GetFile(request) => get_file::serve(agent, connection, request, turn),
-        Request::PutTree(_) => refuse(connection, "unknown op 'put_tree'"),
-        Request::GetTree(_) => refuse(connection, "unknown op 'get_tree'"),
+        Request::PutTree(request) => put_tree::serve(agent, connection, request, turn),
+        Request::GetTree(request) => get_tree::serve(agent, connection, request, turn),
         Request::Shutdown(mode) => shutdown::serve(agent, connection, mode),
         Request::Timings => timings::serve(connection),
     }
-}
-
-/// Answers to what the protocol knows and this agent does not serve, as an older agent does.
-fn refuse(connection: &mut Connection<'_>, sentence: &str) -> Result<(), ConnectionError> {
-    connection.answer(&Response::Refused(&Refusal::new(sentence)), None)
 }

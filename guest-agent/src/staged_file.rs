@@ -4,8 +4,8 @@
 //! has renamed it, the temporary file goes with this value. The directory is opened once: a guest
 //! user who owns it can swap names in it, but never make the agent change what they may not.
 
-use crate::sys::{file, machine};
-use std::ffi::CString;
+use crate::sys::{directory, file, machine};
+use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
@@ -39,25 +39,24 @@ impl StagedFile {
             .map_or(0, |at| at + 1);
         let (parent, name) = target.split_at(split);
         let directory = file::open_directory(&CString::new(parent)?)?;
-        let target = CString::new(name)?;
-        for _ in 0..MAX_NAMES {
-            let random = machine::random();
-            let temporary = CString::new(format!("{PREFIX}{random:016x}"))?;
-            match file::create_new(&directory, &temporary) {
-                Ok(file) => {
-                    return Ok(Self {
-                        directory,
-                        temporary,
-                        target,
-                        file,
-                        renamed: false,
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
+        Self::create_within(directory, CString::new(name)?)
+    }
+
+    /// Creates the temporary file beside `target`, a name within `directory`.
+    pub(crate) fn create_within(directory: OwnedFd, target: CString) -> io::Result<Self> {
+        let mut created = None;
+        let temporary = temporary_name(&mut |name| {
+            created = Some(file::create_new(&directory, name)?);
+            Ok(())
+        })?;
+        let file = created.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self {
+            directory,
+            temporary,
+            target,
+            file,
+            renamed: false,
+        })
     }
 
     /// Appends to the file.
@@ -75,6 +74,27 @@ impl StagedFile {
         self.renamed = true;
         Ok(())
     }
+}
+
+/// Puts a symbolic link to `target` in place of what `name` is within `directory`, by the same way.
+pub(crate) fn replace_by_link(directory: &OwnedFd, name: &CStr, target: &CStr) -> io::Result<()> {
+    let temporary = temporary_name(&mut |name| directory::link_within(directory, name, target))?;
+    file::rename_within(directory, &temporary, name).inspect_err(|_| {
+        let _ = file::remove_within(directory, &temporary);
+    })
+}
+
+/// Has `create` make something of a name that nothing has, and tells the name.
+fn temporary_name(create: &mut dyn FnMut(&CStr) -> io::Result<()>) -> io::Result<CString> {
+    for _ in 0..MAX_NAMES {
+        let name = CString::new(format!("{PREFIX}{:016x}", machine::random()))?;
+        match create(&name) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 impl Drop for StagedFile {

@@ -3,6 +3,7 @@
 //! The only place with `unsafe`; each file opts in at its top. Borrowed descriptors go in, owned
 //! ones come out, raw ones do not leave. No policy.
 
+pub(crate) mod directory;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 pub(crate) mod file;

@@ -225,7 +225,7 @@ fn depth(path: &[u8]) -> usize {
 
 fn fault(what: &str, path: &[u8], reason: &str) -> EntryError {
     EntryError {
-        sentence: format!("bad entry: {what} {} {reason}", quoted(&shown(path))),
+        sentence: format!("{what} {} {reason}", quoted(&shown(path))),
     }
 }
 

@@ -123,11 +123,11 @@ fn bad_entries_are_refused_with_their_sentence() {
         ),
         (
             r#"{"path":"a","kind":"symlink","target":""}"#,
-            "bad entry: the target of the link at 'a' is empty",
+            "the target of the link at 'a' is empty",
         ),
         (
             r#"{"path":"a","kind":"symlink","target":"\u0000"}"#,
-            "bad entry: the target of the link at 'a' has a NUL byte",
+            "the target of the link at 'a' has a NUL byte",
         ),
     ] {
         assert_eq!(refusal(json), sentence);
@@ -156,11 +156,11 @@ fn paths_that_could_leave_the_root_are_refused() {
     ] {
         assert_eq!(
             check_path(path.as_bytes()).unwrap_err().to_string(),
-            format!("bad entry: the path '{path}' {reason}")
+            format!("the path '{path}' {reason}")
         );
     }
     let error = check_path(b"a\0b").unwrap_err().to_string();
-    assert_eq!(error, "bad entry: the path 'a\\x00b' has a NUL byte");
+    assert_eq!(error, "the path 'a\\x00b' has a NUL byte");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 Called as `launch.py OPTIONS COMMAND…`, OPTIONS being a JSON object: `ignore` and `block` (signal
 numbers), `drop_override` (root without the right to pass over file modes), `file_bytes` (the longest
-file it may write), `descriptors` ([from, to] pairs), `listen_pid` (say LISTEN_PID as systemd does).
+file it may write), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
 
@@ -11,10 +11,34 @@ import json
 import os
 import resource
 import signal
+import struct
 import sys
 
-PR_CAPBSET_DROP = 24
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 2, 24, 38
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+
+
+# `clone3`: the last system call of Linux 5.3. From 424 on numbers are the same on all architectures.
+LAST_CALL = 435
+ENOSYS = 38
+
+
+def refuse_later_calls():
+    """Has the kernel answer calls that came after Linux 5.3 as that one does."""
+    program = b"".join(
+        struct.pack("HBBI", *each)
+        for each in [
+            (0x20, 0, 0, 0),  # load the call's number
+            (0x25, 0, 1, LAST_CALL),  # greater: the next, else the one after it
+            (0x06, 0, 0, 0x0005_0000 | ENOSYS),  # fail
+            (0x06, 0, 0, 0x7FFF_0000),  # allow
+        ]
+    )
+    filters = ctypes.create_string_buffer(program)
+    head = ctypes.create_string_buffer(struct.pack("HP", len(program) // 8, ctypes.addressof(filters)))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, head, 0, 0) != 0:
+        sys.exit(f"launch.py: cannot set a filter of system calls: errno {ctypes.get_errno()}")
 
 
 def main():
@@ -35,6 +59,8 @@ def main():
         for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
             if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
                 sys.exit(f"launch.py: cannot drop capability {capability}: errno {ctypes.get_errno()}")
+    if options.get("kernel_5_3"):
+        refuse_later_calls()
     os.execvp(sys.argv[2], sys.argv[2:])
 
 

@@ -1,10 +1,12 @@
 """Limits: memory and everything else that a request takes is bounded, and given back."""
 
 import contextlib
+import json
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import trees
 from host import DATA, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
 from processes import forget_peak, given_back, memory_kib, settled_holdings, threads, wait_until
 
@@ -159,6 +161,36 @@ def test_large_file_is_not_collected(measured, tmp_path):
     assert growth_kib(agent, before) < MIB
 
 
+@pytest.mark.ours(PYTHON)
+@pytest.mark.native(EMULATED)
+def test_flood_of_entries_and_of_what_is_skipped_is_not_collected(measured, tmp_path):
+    agent, before = measured
+    path, pad = "x" * 2000, "y" * 60_000
+    frames = [trees.directory("."), trees.entry("f", "file", pad=pad), frame(DATA, bytes(MAX_FRAME_BYTES)), trees.END]
+    frames += [trees.entry(f"{path}{number}", "fifo", pad=pad) for number in range(300)]
+    frames += [trees.directory(f"d{number}") for number in range(3000)]
+    answer = trees.put(agent, *frames, path=str(tmp_path / "root"))
+    assert answer.control["entries"] == 3002
+    assert len(answer.control["skipped"]) == 16
+    assert growth_kib(agent, before) < MIB
+
+
+@pytest.mark.ours(PYTHON)
+@pytest.mark.native(EMULATED)
+def test_tree_that_is_fetched_is_not_collected(measured, tmp_path):
+    agent, before = measured
+    deep = tmp_path / "/".join(["d" * 50] * 60)
+    deep.mkdir(parents=True)
+    with open(deep / "file", "wb") as file:
+        file.truncate(32 << 20)
+    for number in range(3000):
+        (tmp_path / f"{'n' * 200}{number}").touch()
+    answer = agent.ask(op="get_tree", path=str(tmp_path))
+    assert len(answer.data) == 32 << 20
+    assert json.loads(answer.last) == {"ok": True, "entries": 3062, "skipped": []}
+    assert growth_kib(agent, before) < MIB
+
+
 @pytest.mark.ours("nothing is promised of the threads of the published agent")
 @pytest.mark.native("an emulator has threads of its own")
 def test_agent_at_rest_is_one_thread(start_agent, marks):
@@ -194,6 +226,9 @@ def test_everything_that_requests_took_is_given_back(start_agent, tmp_path):
         request(op="put_file", path="/no/such/folder/new", size=100),
         request(op="get_file", path=f"{tmp_path}/file"),
         request(op="get_file", path=f"{tmp_path}/missing"),
+        request(op="put_tree", path=f"{tmp_path}/tree") + trees.directory(".") + trees.entry("f", "file"),
+        request(op="put_tree", path="/no/such/folder/new") + trees.directory("."),
+        request(op="get_tree", path=str(tmp_path)),
         request(op="bye"),
         frame(DATA, b"x"),
         b"\x01\x00",
@@ -205,4 +240,4 @@ def test_everything_that_requests_took_is_given_back(start_agent, tmp_path):
                 stack.enter_context(agent.connect()).send(each)
             assert agent.answers_ping()
     wait_until(lambda: given_back(agent.pid, before), 5 * agent.kind.slowness, f"back at {before}")
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert sorted(str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")) == ["file", "tree"]

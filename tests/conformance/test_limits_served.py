@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import trees
 from host import DATA, EOF, JSON, STDOUT, frame, request
 from processes import descriptors, given_back, settled_holdings, threads, wait_until
 
@@ -108,6 +109,27 @@ def test_uploads_and_downloads_count_like_commands(start_agent, marks, tmp_path)
         assert waiting.silent_for(0.3)
         assert served_in(agent, agent.at_once)
         uploads[0].send(frame(DATA, b"x"))
+        assert waiting.read_frame() == (STDOUT, b"begun\n")
+
+
+@pytest.mark.ours(WHY_PERMITS)
+def test_trees_count_like_commands(start_agent, tmp_path):
+    agent = start_agent()
+    (tmp_path / "file").write_bytes(bytes(8 << 20))
+    with contextlib.ExitStack() as stack:
+        uploads = [stack.enter_context(agent.connect()) for _ in range(SERVED // 2)]
+        downloads = [stack.enter_context(agent.connect()) for _ in range(SERVED // 2)]
+        for number, connection in enumerate(uploads):
+            trees.begun(connection, trees.directory("."), path=f"{tmp_path}/new{number}")
+        for connection in downloads:
+            connection.send(request(op="get_tree", path=f"{tmp_path}/file"))
+            assert connection.read_frame()[0] == JSON
+        wait_until(lambda: len(os.listdir(tmp_path)) == 1 + SERVED // 2, agent.patience, "all uploads have begun")
+        waiting = stack.enter_context(agent.connect())
+        waiting.send(request(op="run", shell="raw", cmd="echo begun"))
+        assert waiting.silent_for(0.3)
+        assert served_in(agent, agent.at_once)
+        uploads[0].send(trees.END)
         assert waiting.read_frame() == (STDOUT, b"begun\n")
 
 

@@ -180,3 +180,10 @@ def test_request_cut_by_a_half_close_is_closed_at_once(agent, sent):
         connection.half_close()
         assert connection.closed_by_agent(agent.at_once)
     assert agent.answers_ping()
+
+
+@pytest.mark.today("trees came later")
+@pytest.mark.parametrize("op", ["put_tree", "get_tree"])
+def test_published_agent_answers_that_it_knows_no_trees(agent, op):
+    answer = agent.ask(op=op, path="/tmp")
+    assert answer.frames == [(JSON, text({"ok": False, "error": f"unknown op '{op}'"}))]

@@ -93,7 +93,7 @@ def test_unknown_shutdown_mode_is_refused(agent, mode, sentence):
 
 
 def test_ping_lists_what_was_added(agent):
-    assert agent.ask(op="ping").control["features"] == ["shutdown", "timings"]
+    assert agent.ask(op="ping").control["features"] == ["shutdown", "timings", "put_tree", "get_tree"]
 
 
 @pytest.mark.parametrize(("members", "word"), [({}, b"P"), ({"mode": "poweroff"}, b"P"), ({"mode": "reboot"}, b"R")], ids=str)

@@ -16,6 +16,7 @@ use smolvm_protocol::response::{Refusal, Response};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
@@ -41,7 +42,7 @@ pub(crate) fn serve(
         size: metadata.size(),
     };
     connection.answer(&header, None)?;
-    stream(connection, &file)
+    stream(connection, &file, &mut frame())?.map_err(ConnectionError::System)
 }
 
 fn open(path: &[u8]) -> Result<(File, Metadata), Refusal> {
@@ -66,16 +67,29 @@ fn open(path: &[u8]) -> Result<(File, Metadata), Refusal> {
     }
 }
 
-fn stream(connection: &mut Connection<'_>, file: &File) -> Result<(), ConnectionError> {
-    let mut frame = Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES);
+/// A buffer for [`stream`].
+pub(super) fn frame() -> Vec<u8> {
+    Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES)
+}
+
+/// Sends what can be read from `file` as DATA frames and EOF, which is missing where reading fails.
+pub(super) fn stream(
+    connection: &mut Connection<'_>,
+    file: &impl AsFd,
+    frame: &mut Vec<u8>,
+) -> Result<io::Result<()>, ConnectionError> {
     loop {
         frame.clear();
         frame.extend_from_slice(&[0; HEADER_BYTES]);
-        let length = file::read_to_spare(file, &mut frame).map_err(ConnectionError::System)?;
+        let length = match file::read_to_spare(file, frame) {
+            Ok(length) => length,
+            Err(error) => return Ok(Err(error)),
+        };
         if length == 0 {
-            return connection.send_all(&encode_frame(FrameType::EOF, b""), None);
+            connection.send_all(&encode_frame(FrameType::EOF, b""), None)?;
+            return Ok(Ok(()));
         }
         frame[..HEADER_BYTES].copy_from_slice(&FrameHeader::new(FrameType::DATA, length).encode());
-        connection.send_all(&frame, None)?;
+        connection.send_all(frame, None)?;
     }
 }

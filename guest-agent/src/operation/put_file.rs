@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// From one byte of the payload to the next.
-const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
+pub(super) const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
 
 pub(crate) fn serve(
     agent: &Agent,
@@ -76,7 +76,17 @@ impl Upload {
 /// The file that a request means: `path` made absolute, or, where that is a directory, the last
 /// component of `name` within it.
 fn target(destination: &Destination) -> Result<Vec<u8>, Refusal> {
-    let working_directory = if destination.path.starts_with(b"/") {
+    let target = absolute(&destination.path)?;
+    if !Path::new(OsStr::from_bytes(&target)).is_dir() {
+        return Ok(target);
+    }
+    let name = destination.name.as_deref().unwrap_or_default();
+    inside(target, name, &destination.path)
+}
+
+/// `path` against the agent's working directory.
+pub(super) fn absolute(path: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let working_directory = if path.starts_with(b"/") {
         Vec::new()
     } else {
         let directory = std::env::current_dir().map_err(|error| {
@@ -87,15 +97,15 @@ fn target(destination: &Destination) -> Result<Vec<u8>, Refusal> {
         })?;
         directory.into_os_string().into_vec()
     };
-    let mut target = path::absolute(&destination.path, &working_directory);
-    if !Path::new(OsStr::from_bytes(&target)).is_dir() {
-        return Ok(target);
-    }
-    let name = destination.name.as_deref().unwrap_or_default();
+    Ok(path::absolute(path, &working_directory))
+}
+
+/// The last component of `name` within the directory `target`, which a host has called `path`.
+pub(super) fn inside(mut target: Vec<u8>, name: &[u8], path: &[u8]) -> Result<Vec<u8>, Refusal> {
     match path::last_component(name) {
         b"" => Err(Refusal::new(format!(
             "destination is a directory and no filename was provided: {}",
-            shown(&destination.path)
+            shown(path)
         ))),
         b"." | b".." => Err(Refusal::new(format!(
             "destination filename is invalid: {} (cannot be '.' or '..')",

@@ -1,0 +1,216 @@
+//! `get_tree`: an entry for each file, directory and link below a path, files with their content.
+//!
+//! Nothing below the root is followed, and nothing is opened that was not looked at before. Memory
+//! does not grow with the tree: a listing's buffer and a frame's, and for each level a descriptor
+//! and the place in it.
+
+use super::get_file::{frame, stream};
+use super::tree::{self, Failure, Tally, refused};
+use crate::connection::{Connection, ConnectionError};
+use crate::permits::Permit;
+use crate::server::Agent;
+use crate::sys::directory;
+use smolvm_protocol::frame::{FrameType, encode_frame};
+use smolvm_protocol::request::GetTreeRequest;
+use smolvm_protocol::response::Refusal;
+use smolvm_protocol::tree::{Entry, Kind, ROOT, check_path};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Names read at a time.
+const LISTING_BYTES: usize = 4096;
+
+pub(crate) fn serve(
+    agent: &Agent,
+    connection: &mut Connection<'_>,
+    request: GetTreeRequest,
+    turn: Option<Permit<'_>>,
+) -> Result<(), ConnectionError> {
+    let _permit = agent.served.acquire(connection)?;
+    let begun = Sender::begin(request.path);
+    drop(turn);
+    let ended = begun
+        .map_err(Failure::Refused)
+        .and_then(|(sender, root)| sender.send_tree(connection, root));
+    tree::answer(connection, "get_tree", ended)
+}
+
+/// What stands under a name.
+enum Found {
+    Directory { directory: OwnedFd, mode: u32 },
+    File { file: OwnedFd, mode: u32, size: u64 },
+    Link { target: Vec<u8> },
+    Other,
+}
+
+fn find(directory: impl AsFd, name: &CStr) -> io::Result<Found> {
+    // Looked at before it is opened, since opening a device can do something.
+    match directory::status_within(&directory, name)?.kind {
+        libc::S_IFREG | libc::S_IFDIR => {}
+        libc::S_IFLNK => {
+            let target = directory::target_within(directory, name)?;
+            return Ok(Found::Link { target });
+        }
+        _ => return Ok(Found::Other),
+    }
+    let opened = directory::open_within(directory, name, libc::O_RDONLY)?;
+    // And once more, since another thing may stand there now.
+    let status = directory::status(&opened)?;
+    let mode = status.mode;
+    Ok(match status.kind {
+        libc::S_IFDIR => Found::Directory {
+            directory: opened,
+            mode,
+        },
+        libc::S_IFREG => Found::File {
+            file: opened,
+            mode,
+            size: status.size,
+        },
+        _ => Found::Other,
+    })
+}
+
+/// A directory that is under way.
+struct Level {
+    directory: OwnedFd,
+    /// Where its listing goes on, once the content of one of its directories is sent.
+    place: i64,
+    /// How much of the path is its own.
+    path_bytes: usize,
+}
+
+struct Sender {
+    /// The root, as the request calls it.
+    root: Vec<u8>,
+    /// The entry under way, relative to the root; empty for the root.
+    path: Vec<u8>,
+    levels: Vec<Level>,
+    /// Names of the last level, and how far they are done.
+    listing: Vec<u8>,
+    listed: usize,
+    frame: Vec<u8>,
+    tally: Tally,
+}
+
+impl Sender {
+    /// Opens the root by the kernel's rules for a path.
+    fn begin(root: Vec<u8>) -> Result<(Self, Found), Refusal> {
+        let found = CString::new(root.as_slice())
+            .map_err(io::Error::from)
+            .and_then(|path| find(directory::working(), &path))
+            .map_err(|error| refused(&error, &root, b""))?;
+        if matches!(found, Found::Other) {
+            return Err(Refusal::new("not a file, directory or symbolic link"));
+        }
+        let sender = Self {
+            root,
+            path: Vec::new(),
+            levels: Vec::new(),
+            listing: Vec::with_capacity(LISTING_BYTES),
+            listed: 0,
+            frame: frame(),
+            tally: Tally::default(),
+        };
+        Ok((sender, found))
+    }
+
+    fn send_tree(mut self, connection: &mut Connection<'_>, root: Found) -> Result<Tally, Failure> {
+        self.send(connection, root)?;
+        while !self.levels.is_empty() {
+            match self.next() {
+                Ok(Some(found)) => self.send(connection, found)?,
+                Ok(None) => {}
+                Err(error) => return Err(self.refused(&error)),
+            }
+        }
+        Ok(self.tally)
+    }
+
+    /// What stands under the last level's next name; nothing where there is none, or it has gone.
+    fn next(&mut self) -> io::Result<Option<Found>> {
+        let Some(level) = self.levels.last_mut() else {
+            return Ok(None);
+        };
+        self.path.truncate(level.path_bytes);
+        let Some((name, place)) = directory::next_name(&self.listing, &mut self.listed) else {
+            self.listed = 0;
+            match directory::list(&level.directory, &mut self.listing) {
+                // It has been removed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                listed => listed?,
+            }
+            if self.listing.is_empty() {
+                self.levels.pop();
+                if let Some(level) = self.levels.last() {
+                    directory::go_on_at(&level.directory, level.place)?;
+                }
+            }
+            return Ok(None);
+        };
+        level.place = place;
+        let bytes = name.to_bytes();
+        if matches!(bytes, b"." | b"..") {
+            return Ok(None);
+        }
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(bytes);
+        match find(&level.directory, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    fn send(&mut self, connection: &mut Connection<'_>, found: Found) -> Result<(), Failure> {
+        if self.levels.is_empty() {
+            self.send_entry(connection, ROOT.to_vec(), found)
+        } else {
+            check_path(&self.path).map_err(Refusal::from)?;
+            self.send_entry(connection, self.path.clone(), found)
+        }
+    }
+
+    fn send_entry(
+        &mut self,
+        connection: &mut Connection<'_>,
+        path: Vec<u8>,
+        found: Found,
+    ) -> Result<(), Failure> {
+        let (kind, file) = match found {
+            Found::Directory { directory, mode } => {
+                self.levels.push(Level {
+                    directory,
+                    place: 0,
+                    path_bytes: self.path.len(),
+                });
+                // The listing was the parent's.
+                self.listing.clear();
+                (Kind::Directory { mode: Some(mode) }, None)
+            }
+            Found::File { file, mode, size } => {
+                let (mode, size) = (Some(mode), Some(size));
+                (Kind::File { mode, size }, Some(file))
+            }
+            Found::Link { target } => (Kind::Symlink { target }, None),
+            Found::Other => {
+                self.tally.skip(&path);
+                return Ok(());
+            }
+        };
+        let entry = Entry { path, kind }.to_json();
+        connection.send_all(&encode_frame(FrameType::JSON, entry.as_bytes()), None)?;
+        self.tally.entries += 1;
+        if let Some(file) = file {
+            stream(connection, &file, &mut self.frame)?.map_err(|error| self.refused(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The failure for an error about the entry under way.
+    fn refused(&self, error: &io::Error) -> Failure {
+        Failure::Refused(refused(error, &self.root, &self.path))
+    }
+}
