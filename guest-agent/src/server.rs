@@ -7,7 +7,7 @@
 //! | limit | number |
 //! |---|---|
 //! | connections open at a time; further ones wait in the kernel | [`MAX_CONNECTIONS`] |
-//! | `run`, `put_file`, `get_file` served at a time | [`MAX_SERVED`] |
+//! | operations served at a time, those that need no permit excepted | [`MAX_SERVED`] |
 //! | control frames over 64 KiB in memory at a time | [`MAX_LARGE_FRAMES`] |
 //! | stack of a connection's thread | [`STACK_BYTES`] |
 
@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 /// Connections open at a time.
 const MAX_CONNECTIONS: usize = 192;
 
-/// Operations served at a time, `ping` excepted.
+/// Operations served at a time, `ping`, `shutdown` and `timings` excepted.
 const MAX_SERVED: usize = 64;
 
 /// Control frames over 64 KiB in memory at a time.
@@ -64,7 +64,7 @@ const FIRST_LISTENER: u64 = 3;
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) inheritance: Inheritance,
-    /// Held by each `run`, `put_file` and `get_file` from its request to its last frame.
+    /// Held by each operation that runs a command or moves files, from its request to its last frame.
     pub(crate) served: Permits,
     /// Held while a control frame over 64 KiB, or what was parsed from it, is in memory.
     pub(crate) large_frame: Permits,
