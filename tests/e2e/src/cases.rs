@@ -5,6 +5,7 @@ mod command;
 mod file;
 mod init;
 mod shutdown;
+mod tree;
 
 use crate::guest::{Checked, Guest};
 use crate::report::Case;
@@ -72,6 +73,14 @@ pub(crate) const ALL: &[Case<Guest>] = &[
         file::full_disk,
     ),
     ("file_of_proc_without_a_size_comes_whole", file::proc),
+    (
+        "tree_of_files_comes_back_the_same_with_modes_and_links",
+        tree::there_and_back,
+    ),
+    (
+        "tree_is_refused_where_a_link_in_the_guest_leads_out_of_its_root",
+        tree::link_in_the_way,
+    ),
     (
         "64_requests_at_once_are_served_and_their_memory_given_back",
         agent::many,
