@@ -4,11 +4,12 @@
 //! has renamed it, the temporary file goes with this value. The directory is opened once: a guest
 //! user who owns it can swap names in it, but never make the agent change what they may not.
 
-use crate::sys::{directory, file, machine};
+use crate::sys::directory::{self, Name};
+use crate::sys::{file, machine};
 use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 
 /// How every temporary name begins.
@@ -21,8 +22,8 @@ const MAX_NAMES: usize = 100;
 #[derive(Debug)]
 pub(crate) struct StagedFile {
     directory: OwnedFd,
-    temporary: CString,
-    target: CString,
+    temporary: Name,
+    target: Name,
     file: File,
     renamed: bool,
 }
@@ -39,11 +40,11 @@ impl StagedFile {
             .map_or(0, |at| at + 1);
         let (parent, name) = target.split_at(split);
         let directory = file::open_directory(&CString::new(parent)?)?;
-        Self::create_within(directory, CString::new(name)?)
+        Self::create_within(directory, Name::new(name)?)
     }
 
     /// Creates the temporary file beside `target`, a name within `directory`.
-    pub(crate) fn create_within(directory: OwnedFd, target: CString) -> io::Result<Self> {
+    pub(crate) fn create_within(directory: OwnedFd, target: Name) -> io::Result<Self> {
         let mut created = None;
         let temporary = temporary_name(&mut |name| {
             created = Some(file::create_new(&directory, name)?);
@@ -70,25 +71,33 @@ impl StagedFile {
         if let Some(mode) = mode {
             self.file.set_permissions(Permissions::from_mode(mode))?;
         }
-        file::rename_within(&self.directory, &self.temporary, &self.target)?;
+        let (temporary, target) = (self.temporary.as_c_str(), self.target.as_c_str());
+        file::rename_within(&self.directory, temporary, target)?;
         self.renamed = true;
         Ok(())
     }
 }
 
 /// Puts a symbolic link to `target` in place of what `name` is within `directory`, by the same way.
-pub(crate) fn replace_by_link(directory: &OwnedFd, name: &CStr, target: &CStr) -> io::Result<()> {
+pub(crate) fn replace_by_link(
+    directory: BorrowedFd<'_>,
+    name: &Name,
+    target: &CStr,
+) -> io::Result<()> {
     let temporary = temporary_name(&mut |name| directory::link_within(directory, name, target))?;
-    file::rename_within(directory, &temporary, name).inspect_err(|_| {
-        let _ = file::remove_within(directory, &temporary);
-    })
+    let temporary = temporary.as_c_str();
+    let renamed = file::rename_within(directory, temporary, name.as_c_str());
+    if renamed.is_err() {
+        let _ = file::remove_within(directory, temporary);
+    }
+    renamed
 }
 
 /// Has `create` make something of a name that nothing has, and tells the name.
-fn temporary_name(create: &mut dyn FnMut(&CStr) -> io::Result<()>) -> io::Result<CString> {
+fn temporary_name(create: &mut dyn FnMut(&CStr) -> io::Result<()>) -> io::Result<Name> {
     for _ in 0..MAX_NAMES {
-        let name = CString::new(format!("{PREFIX}{:016x}", machine::random()))?;
-        match create(&name) {
+        let name = Name::new(format!("{PREFIX}{:016x}", machine::random()).as_bytes())?;
+        match create(name.as_c_str()) {
             Ok(()) => return Ok(name),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -100,7 +109,7 @@ fn temporary_name(create: &mut dyn FnMut(&CStr) -> io::Result<()>) -> io::Result
 impl Drop for StagedFile {
     fn drop(&mut self) {
         if !self.renamed {
-            let _ = file::remove_within(&self.directory, &self.temporary);
+            let _ = file::remove_within(&self.directory, self.temporary.as_c_str());
         }
     }
 }

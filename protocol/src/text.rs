@@ -125,33 +125,43 @@ pub(crate) fn members<'json, const N: usize>(
     json: &'json str,
     names: &[&str; N],
 ) -> Result<[Option<&'json RawValue>; N], serde_json::Error> {
-    struct Members<'names, const N: usize>(&'names [&'names str; N]);
+    let mut found = [None; N];
+    pick(json, names, &mut found)?;
+    Ok(found)
+}
 
-    impl<'json, const N: usize> Visitor<'json> for Members<'_, N> {
-        type Value = [Option<&'json RawValue>; N];
+/// The one copy of the code behind [`members`], whatever their number.
+fn pick<'json>(
+    json: &'json str,
+    names: &[&str],
+    found: &mut [Option<&'json RawValue>],
+) -> Result<(), serde_json::Error> {
+    struct Members<'names, 'json>(&'names [&'names str], &'names mut [Option<&'json RawValue>]);
+
+    impl<'json> Visitor<'json> for Members<'_, 'json> {
+        type Value = ();
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("a JSON object")
         }
 
-        fn visit_map<A: MapAccess<'json>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut found = [None; N];
+        fn visit_map<A: MapAccess<'json>>(self, mut map: A) -> Result<(), A::Error> {
             while let Some(key) = map.next_key::<&RawValue>()? {
                 let value = map.next_value::<&RawValue>()?;
                 if let Ok(key) = bytes_of(key) {
-                    if let Some(at) = self.0.iter().position(|name| name.as_bytes() == key) {
-                        found[at] = Some(value);
+                    let known = self.0.iter().position(|name| name.as_bytes() == key);
+                    if let Some(place) = known.and_then(|at| self.1.get_mut(at)) {
+                        *place = Some(value);
                     }
                 }
             }
-            Ok(found)
+            Ok(())
         }
     }
 
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let found = deserializer.deserialize_map(Members(names))?;
-    deserializer.end()?;
-    Ok(found)
+    deserializer.deserialize_map(Members(names, found))?;
+    deserializer.end()
 }
 
 /// An optional member: `null` counts as absent.

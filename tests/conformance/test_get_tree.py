@@ -312,7 +312,8 @@ def test_file_swapped_for_a_fifo_or_a_link_meanwhile_neither_blocks_nor_is_follo
             answer = agent.ask(op="get_tree", path=str(root), patience=agent.at_once)
             assert answer.data in (b"", b"content")
             _, last = sent(answer)
-            assert last["ok"] or "[Errno 40]" in last["error"]
+            # A link that is opened as a file, and a file that is read as a link.
+            assert last["ok"] or last["error"].startswith(("[Errno 40] ", "[Errno 22] "))
 
 
 def test_hang_up_of_a_host_that_does_not_read_frees_the_tree(start_agent, tmp_path):

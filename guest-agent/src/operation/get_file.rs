@@ -16,7 +16,7 @@ use smolvm_protocol::response::{Refusal, Response};
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
@@ -42,7 +42,7 @@ pub(crate) fn serve(
         size: metadata.size(),
     };
     connection.answer(&header, None)?;
-    stream(connection, &file, &mut frame())?.map_err(ConnectionError::System)
+    stream(connection, file.as_fd(), &mut frame())?.map_err(ConnectionError::System)
 }
 
 fn open(path: &[u8]) -> Result<(File, Metadata), Refusal> {
@@ -75,7 +75,7 @@ pub(super) fn frame() -> Vec<u8> {
 /// Sends what can be read from `file` as DATA frames and EOF, which is missing where reading fails.
 pub(super) fn stream(
     connection: &mut Connection<'_>,
-    file: &impl AsFd,
+    file: BorrowedFd<'_>,
     frame: &mut Vec<u8>,
 ) -> Result<io::Result<()>, ConnectionError> {
     loop {

@@ -9,14 +9,14 @@ use super::tree::{self, Failure, Tally, refused};
 use crate::connection::{Connection, ConnectionError};
 use crate::permits::Permit;
 use crate::server::Agent;
-use crate::sys::directory;
+use crate::sys::directory::{self, Status};
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use smolvm_protocol::request::GetTreeRequest;
 use smolvm_protocol::response::Refusal;
 use smolvm_protocol::tree::{Entry, Kind, ROOT, check_path};
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 /// Names read at a time.
 const LISTING_BYTES: usize = 4096;
@@ -30,46 +30,38 @@ pub(crate) fn serve(
     let _permit = agent.served.acquire(connection)?;
     let begun = Sender::begin(request.path);
     drop(turn);
-    let ended = begun
-        .map_err(Failure::Refused)
-        .and_then(|(sender, root)| sender.send_tree(connection, root));
+    let ended = match begun {
+        Ok((mut sender, root)) => sender
+            .send_tree(connection, root)
+            .map(|()| std::mem::take(&mut sender.tally)),
+        Err(refusal) => Err(Failure::Refused(refusal)),
+    };
     tree::answer(connection, "get_tree", ended)
 }
 
-/// What stands under a name.
-enum Found {
-    Directory { directory: OwnedFd, mode: u32 },
-    File { file: OwnedFd, mode: u32, size: u64 },
-    Link { target: Vec<u8> },
-    Other,
-}
+/// What stands under a name: its kind, and a directory or file opened.
+type Found = (Kind, Option<OwnedFd>);
 
-fn find(directory: impl AsFd, name: &CStr) -> io::Result<Found> {
+fn find(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Found> {
     // Looked at before it is opened, since opening a device can do something.
-    match directory::status_within(&directory, name)?.kind {
+    match directory::status_within(directory, name)?.kind {
         libc::S_IFREG | libc::S_IFDIR => {}
         libc::S_IFLNK => {
             let target = directory::target_within(directory, name)?;
-            return Ok(Found::Link { target });
+            return Ok((Kind::Symlink { target }, None));
         }
-        _ => return Ok(Found::Other),
+        _ => return Ok((Kind::Other(String::new()), None)),
     }
     let opened = directory::open_within(directory, name, libc::O_RDONLY)?;
     // And once more, since another thing may stand there now.
-    let status = directory::status(&opened)?;
-    let mode = status.mode;
-    Ok(match status.kind {
-        libc::S_IFDIR => Found::Directory {
-            directory: opened,
-            mode,
-        },
-        libc::S_IFREG => Found::File {
-            file: opened,
-            mode,
-            size: status.size,
-        },
-        _ => Found::Other,
-    })
+    let Status { kind, mode, size } = directory::status(opened.as_fd())?;
+    let (mode, size) = (Some(mode), Some(size));
+    let kind = match kind {
+        libc::S_IFDIR => Kind::Directory { mode },
+        libc::S_IFREG => Kind::File { mode, size },
+        _ => Kind::Other(String::new()),
+    };
+    Ok((kind, Some(opened)))
 }
 
 /// A directory that is under way.
@@ -100,8 +92,8 @@ impl Sender {
         let found = CString::new(root.as_slice())
             .map_err(io::Error::from)
             .and_then(|path| find(directory::working(), &path))
-            .map_err(|error| refused(&error, &root, b""))?;
-        if matches!(found, Found::Other) {
+            .map_err(|error| refused("", error, &root, b""))?;
+        if matches!(found.0, Kind::Other(_)) {
             return Err(Refusal::new("not a file, directory or symbolic link"));
         }
         let sender = Self {
@@ -116,16 +108,19 @@ impl Sender {
         Ok((sender, found))
     }
 
-    fn send_tree(mut self, connection: &mut Connection<'_>, root: Found) -> Result<Tally, Failure> {
-        self.send(connection, root)?;
+    fn send_tree(&mut self, connection: &mut Connection<'_>, root: Found) -> Result<(), Failure> {
+        self.send(connection, ROOT.to_vec(), root)?;
         while !self.levels.is_empty() {
             match self.next() {
-                Ok(Some(found)) => self.send(connection, found)?,
+                Ok(Some(found)) => {
+                    check_path(&self.path).map_err(Refusal::from)?;
+                    self.send(connection, self.path.clone(), found)?;
+                }
                 Ok(None) => {}
-                Err(error) => return Err(self.refused(&error)),
+                Err(error) => return Err(self.refused(error)),
             }
         }
-        Ok(self.tally)
+        Ok(())
     }
 
     /// What stands under the last level's next name; nothing where there is none, or it has gone.
@@ -134,9 +129,10 @@ impl Sender {
             return Ok(None);
         };
         self.path.truncate(level.path_bytes);
+        let directory = level.directory.as_fd();
         let Some((name, place)) = directory::next_name(&self.listing, &mut self.listed) else {
             self.listed = 0;
-            match directory::list(&level.directory, &mut self.listing) {
+            match directory::list(directory, &mut self.listing) {
                 // It has been removed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 listed => listed?,
@@ -144,7 +140,7 @@ impl Sender {
             if self.listing.is_empty() {
                 self.levels.pop();
                 if let Some(level) = self.levels.last() {
-                    directory::go_on_at(&level.directory, level.place)?;
+                    directory::go_on_at(level.directory.as_fd(), level.place)?;
                 }
             }
             return Ok(None);
@@ -158,29 +154,28 @@ impl Sender {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(bytes);
-        match find(&level.directory, name) {
+        match find(directory, name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             found => found.map(Some),
         }
     }
 
-    fn send(&mut self, connection: &mut Connection<'_>, found: Found) -> Result<(), Failure> {
-        if self.levels.is_empty() {
-            self.send_entry(connection, ROOT.to_vec(), found)
-        } else {
-            check_path(&self.path).map_err(Refusal::from)?;
-            self.send_entry(connection, self.path.clone(), found)
-        }
-    }
-
-    fn send_entry(
+    fn send(
         &mut self,
         connection: &mut Connection<'_>,
         path: Vec<u8>,
-        found: Found,
+        (kind, opened): Found,
     ) -> Result<(), Failure> {
-        let (kind, file) = match found {
-            Found::Directory { directory, mode } => {
+        if matches!(kind, Kind::Other(_)) {
+            self.tally.skip(&path);
+            return Ok(());
+        }
+        let is_directory = matches!(kind, Kind::Directory { .. });
+        let entry = Entry { path, kind }.to_json();
+        connection.send_all(&encode_frame(FrameType::JSON, entry.as_bytes()), None)?;
+        self.tally.entries += 1;
+        match opened {
+            Some(directory) if is_directory => {
                 self.levels.push(Level {
                     directory,
                     place: 0,
@@ -188,29 +183,18 @@ impl Sender {
                 });
                 // The listing was the parent's.
                 self.listing.clear();
-                (Kind::Directory { mode: Some(mode) }, None)
             }
-            Found::File { file, mode, size } => {
-                let (mode, size) = (Some(mode), Some(size));
-                (Kind::File { mode, size }, Some(file))
+            Some(file) => {
+                stream(connection, file.as_fd(), &mut self.frame)?
+                    .map_err(|error| self.refused(error))?;
             }
-            Found::Link { target } => (Kind::Symlink { target }, None),
-            Found::Other => {
-                self.tally.skip(&path);
-                return Ok(());
-            }
-        };
-        let entry = Entry { path, kind }.to_json();
-        connection.send_all(&encode_frame(FrameType::JSON, entry.as_bytes()), None)?;
-        self.tally.entries += 1;
-        if let Some(file) = file {
-            stream(connection, &file, &mut self.frame)?.map_err(|error| self.refused(&error))?;
+            None => {}
         }
         Ok(())
     }
 
     /// The failure for an error about the entry under way.
-    fn refused(&self, error: &io::Error) -> Failure {
-        Failure::Refused(refused(error, &self.root, &self.path))
+    fn refused(&self, error: io::Error) -> Failure {
+        Failure::Refused(refused("", error, &self.root, &self.path))
     }
 }

@@ -12,15 +12,16 @@ use crate::path::last_component;
 use crate::permits::Permit;
 use crate::server::Agent;
 use crate::staged_file::{StagedFile, replace_by_link};
-use crate::sys::{directory, file};
+use crate::sys::directory::{self, Name};
+use crate::sys::file;
 use smolvm_protocol::frame::{FrameHeader, FrameType};
 use smolvm_protocol::request::PutTreeRequest;
 use smolvm_protocol::response::Refusal;
 use smolvm_protocol::tree::{Entry, Kind, MAX_PATH_BYTES, Order, check_length};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 
 pub(crate) fn serve(
@@ -30,11 +31,13 @@ pub(crate) fn serve(
     turn: Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
-    let begun = Receiver::begin(request);
+    let begun = Receiver::begin(&request.path, &request.name.unwrap_or_default());
+    drop(request.path);
     drop(turn);
-    let ended = begun
-        .map_err(Failure::Refused)
-        .and_then(|receiver| receiver.receive(connection));
+    let ended = match begun {
+        Ok(mut receiver) => receiver.receive(connection).map(|()| receiver.tally),
+        Err(refusal) => Err(Failure::Refused(refusal)),
+    };
     tree::answer(connection, "put_tree", ended)
 }
 
@@ -47,50 +50,44 @@ struct Level {
     path_bytes: usize,
 }
 
-/// A file whose content is under way.
-struct Incoming {
-    file: StagedFile,
-    mode: Option<u32>,
-}
-
 struct Receiver {
-    /// The root's absolute path, for sentences.
+    /// What the root is called in sentences.
     root: Vec<u8>,
     /// Where the root goes, and its name there. Without one a directory's content goes there, and
     /// anything else is refused.
-    parent: OwnedFd,
-    name: Result<CString, Refusal>,
+    parent: File,
+    name: Option<Name>,
     order: Order,
     levels: Vec<Level>,
     /// The path of the last directory that came, relative to the root.
     deepest: Vec<u8>,
     /// The path of the last entry, relative to the root.
     path: Vec<u8>,
-    incoming: Option<Incoming>,
+    /// A file whose content is under way, and its mode.
+    incoming: Option<(StagedFile, Option<u32>)>,
     tally: Tally,
 }
 
 impl Receiver {
-    fn begin(PutTreeRequest { path, name }: PutTreeRequest) -> Result<Self, Refusal> {
-        let open = |path: &[u8]| file::open_directory(&CString::new(path)?);
-        let given = name.unwrap_or_default();
-        let mut root = absolute(&path)?;
-        let (parent, name) = if let Ok(directory) = open(&root) {
-            match inside(root.clone(), &given, &path) {
-                Err(refusal) if last_component(&given).is_empty() => (directory, Err(refusal)),
-                target => {
-                    root = target?;
-                    (directory, Ok(name_of(&root)?))
-                }
-            }
-        } else {
-            let name = name_of(&root)?;
-            let parent = open(&root[..root.len() - name.as_bytes().len()]);
-            (
-                parent.map_err(|error| not_created(&error, &root))?,
-                Ok(name),
-            )
+    fn begin(path: &[u8], name: &[u8]) -> Result<Self, Refusal> {
+        let mut root = absolute(path)?;
+        let mut within = open(&root);
+        let own_name = within.is_err() || !last_component(name).is_empty();
+        if within.is_err() {
+            within = open(&root[..root.len() - last_component(&root).len()]);
+        } else if own_name {
+            root = inside(root, name, path)?;
+        }
+        let named = match own_name {
+            true => Name::new(last_component(&root)).map(Some),
+            false => Ok(None),
         };
+        let (parent, name) = within
+            .and_then(|parent| Ok((File::from(parent), named?)))
+            .map_err(|error| refused("cannot create tree: ", error, &root, b""))?;
+        if name.is_none() && path.len() <= MAX_PATH_BYTES {
+            root = path.to_vec();
+        }
         Ok(Self {
             root,
             parent,
@@ -104,7 +101,8 @@ impl Receiver {
         })
     }
 
-    fn receive(mut self, connection: &mut Connection<'_>) -> Result<Tally, Failure> {
+    /// Takes frames up to the tree's end.
+    fn receive(&mut self, connection: &mut Connection<'_>) -> Result<(), Failure> {
         let patience = Patience {
             between_bytes: PAYLOAD_BETWEEN_BYTES,
             until: None,
@@ -117,106 +115,129 @@ impl Receiver {
                 Ok(Arrived::Header(header)) => {
                     self.check(header)?;
                     frame_type = header.frame_type;
+                    entry.clear();
                 }
                 Ok(Arrived::Payload(range)) => {
                     let bytes = connection.bytes(range);
                     match (frame_type, &mut self.incoming) {
                         (FrameType::JSON, _) => entry.extend_from_slice(bytes),
-                        (FrameType::DATA, Some(incoming)) => {
-                            incoming
-                                .file
-                                .write(bytes)
-                                .map_err(|error| self.refused("", &error))?;
+                        (FrameType::DATA, Some((file, _))) => {
+                            let written = file.write(bytes);
+                            written.map_err(|error| self.refused("", error))?;
                         }
                         _ => {}
                     }
                 }
-                Ok(Arrived::End) => match (frame_type, self.incoming.take()) {
-                    (FrameType::JSON, _) => {
-                        self.take(Entry::parse(&entry).map_err(Refusal::from)?)?;
-                        entry.clear();
+                Ok(Arrived::End) => {
+                    if frame_type == FrameType::JSON {
+                        self.take(&entry)?;
+                    } else if frame_type == FrameType::EOF && self.end()? {
+                        return Ok(());
                     }
-                    (FrameType::EOF, Some(Incoming { file, mode })) => {
-                        file.commit(mode)
-                            .map_err(|error| self.refused("cannot create file: ", &error))?;
-                    }
-                    (FrameType::EOF, None) => {
-                        self.complete(0)?;
-                        return Ok(self.tally);
-                    }
-                    (_, incoming) => self.incoming = incoming,
-                },
-                Err(ConnectionError::Frame(error)) => {
-                    return Err(Refusal::new(format!("bad upload: {error}")).into());
                 }
-                Err(error) => return Err(error.into()),
+                Err(ConnectionError::Frame(error)) => {
+                    return Err(Failure::Refused(Refusal::new(format!(
+                        "bad upload: {error}"
+                    ))));
+                }
+                Err(error) => return Err(Failure::Connection(error)),
             }
         }
     }
 
     /// Whether a frame can come here.
     fn check(&self, header: FrameHeader) -> Result<(), Refusal> {
-        match (header.frame_type, &self.incoming) {
-            (FrameType::DATA | FrameType::EOF, Some(_)) => Ok(()),
-            (FrameType::JSON, None) => Ok(check_length(header.payload_bytes as usize)?),
-            (FrameType::EOF, None) if self.order.has_begun() => Ok(()),
-            (other, incoming) => Err(Refusal::new(format!(
-                "unexpected frame type {other} {}",
-                match incoming {
-                    Some(_) => "within a file",
-                    None => "where an entry must come",
-                }
-            ))),
-        }
+        let place = match (header.frame_type, self.incoming.is_some()) {
+            (FrameType::DATA | FrameType::EOF, true) => return Ok(()),
+            (FrameType::JSON, false) => return Ok(check_length(header.payload_bytes as usize)?),
+            (FrameType::EOF, false) if self.order.has_begun() => return Ok(()),
+            (_, true) => "within a file",
+            (_, false) => "where an entry must come",
+        };
+        Err(Refusal::new(format!(
+            "unexpected frame type {} {place}",
+            header.frame_type
+        )))
+    }
+
+    /// Ends the file under way; where there is none, the tree, which it tells.
+    fn end(&mut self) -> Result<bool, Refusal> {
+        let Some((file, mode)) = self.incoming.take() else {
+            self.complete(0)?;
+            return Ok(true);
+        };
+        file.commit(mode)
+            .map_err(|error| self.refused("cannot create file: ", error))?;
+        Ok(false)
     }
 
     /// Makes what an entry says, or begins to.
-    fn take(&mut self, entry: Entry) -> Result<(), Refusal> {
+    fn take(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        let entry = Entry::parse(payload)?;
         let depth = self.order.admit(&entry)?;
         self.complete(depth)?;
-        let name = match depth {
-            0 => self.name.clone(),
-            _ => CString::new(entry.name()).map_err(|error| Refusal::new(error.to_string())),
-        };
-        let parent = match self.levels.last() {
-            Some(level) => level.directory.try_clone().map(OwnedFd::from),
-            None => self.parent.try_clone(),
-        };
-        self.path = if depth == 0 { Vec::new() } else { entry.path };
-        let parent = parent.map_err(|error| self.refused("", &error))?;
-        match (entry.kind, name) {
-            (Kind::Other(_), _) => {
-                self.tally.skip(&self.path);
-                return Ok(());
-            }
-            (Kind::Directory { .. }, Err(_)) => self.enter(parent, None),
-            (_, Err(refusal)) => return Err(refusal),
-            (Kind::Directory { mode }, Ok(name)) => {
-                let (directory, is_new) = make(&parent, &name)
-                    .map_err(|error| self.refused("cannot create directory: ", &error))?;
-                self.enter(directory, mode.filter(|_| is_new));
-            }
-            (Kind::File { mode, .. }, Ok(name)) => {
-                let file = StagedFile::create_within(parent, name)
-                    .map_err(|error| self.refused("cannot create file: ", &error))?;
-                self.incoming = Some(Incoming { file, mode });
-            }
-            (Kind::Symlink { target }, Ok(name)) => CString::new(target)
-                .map_err(io::Error::from)
-                .and_then(|target| replace_by_link(&parent, &name, &target))
-                .map_err(|error| self.refused("cannot create link: ", &error))?,
+        if matches!(entry.kind, Kind::Other(_)) {
+            self.tally.skip(&entry.path);
+            return Ok(());
         }
+        self.path.clear();
+        let mut name = self.name;
+        if depth > 0 {
+            self.path.extend_from_slice(&entry.path);
+            let own = Name::new(entry.name());
+            name = Some(own.map_err(|error| self.refused("", error))?);
+        }
+        let (what, made) = match (&entry.kind, name) {
+            (Kind::Directory { mode }, name) => {
+                ("cannot create directory: ", self.enter(name, *mode))
+            }
+            // The root without a name, and so the sentence for that.
+            (_, None) | (Kind::Other(_), _) => {
+                return inside(Vec::new(), b"", &self.root).map(drop);
+            }
+            (Kind::File { mode, .. }, Some(name)) => {
+                ("cannot create file: ", self.begin_file(name, *mode))
+            }
+            (Kind::Symlink { target }, Some(name)) => {
+                ("cannot create link: ", self.link(&name, target))
+            }
+        };
         self.tally.entries += 1;
-        Ok(())
+        made.map_err(|error| self.refused(what, error))
     }
 
-    fn enter(&mut self, directory: OwnedFd, mode: Option<u32>) {
+    /// The directory that the entry goes into.
+    fn directory(&self) -> BorrowedFd<'_> {
+        self.levels
+            .last()
+            .map_or(&self.parent, |level| &level.directory)
+            .as_fd()
+    }
+
+    /// Makes a directory, or passes into one that is there; without a name, into the root's.
+    fn enter(&mut self, name: Option<Name>, mode: Option<u32>) -> io::Result<()> {
+        let parent = self.directory();
+        let (directory, is_new) = match name {
+            None => (parent.try_clone_to_owned()?, false),
+            Some(name) => make(parent, name.as_c_str())?,
+        };
         self.deepest.clone_from(&self.path);
         self.levels.push(Level {
             directory: File::from(directory),
-            mode,
+            mode: mode.filter(|_| is_new),
             path_bytes: self.path.len(),
         });
+        Ok(())
+    }
+
+    fn begin_file(&mut self, name: Name, mode: Option<u32>) -> io::Result<()> {
+        let file = StagedFile::create_within(self.directory().try_clone_to_owned()?, name)?;
+        self.incoming = Some((file, mode));
+        Ok(())
+    }
+
+    fn link(&self, name: &Name, target: &[u8]) -> io::Result<()> {
+        replace_by_link(self.directory(), name, &CString::new(target)?)
     }
 
     /// Gives all directories but the first `kept` their modes, the deepest first.
@@ -230,7 +251,7 @@ impl Receiver {
                     .directory
                     .set_permissions(Permissions::from_mode(mode))
                     .map_err(|error| {
-                        refused(&error, &self.root, &self.deepest[..level.path_bytes])
+                        refused("", error, &self.root, &self.deepest[..level.path_bytes])
                     })?;
             }
         }
@@ -238,28 +259,17 @@ impl Receiver {
     }
 
     /// The refusal for an error about the last entry.
-    fn refused(&self, what: &str, error: &io::Error) -> Refusal {
-        let about = refused(error, &self.root, &self.path);
-        Refusal::new([what, about.sentence()].concat())
+    fn refused(&self, what: &str, error: io::Error) -> Refusal {
+        refused(what, error, &self.root, &self.path)
     }
 }
 
-/// The name of `root` in its directory.
-fn name_of(root: &[u8]) -> Result<CString, Refusal> {
-    if root.len() > MAX_PATH_BYTES {
-        let error = io::Error::from_raw_os_error(libc::ENAMETOOLONG);
-        return Err(not_created(&error, root));
-    }
-    CString::new(last_component(root)).map_err(|error| not_created(&error.into(), root))
-}
-
-fn not_created(error: &io::Error, root: &[u8]) -> Refusal {
-    let about = refused(error, root, b"");
-    Refusal::new(["cannot create tree: ", about.sentence()].concat())
+fn open(path: &[u8]) -> io::Result<OwnedFd> {
+    file::open_directory(&CString::new(path)?)
 }
 
 /// A directory called `name`, and whether it is new. One that was there need only be passed through.
-fn make(parent: &OwnedFd, name: &CString) -> io::Result<(OwnedFd, bool)> {
+fn make(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<(OwnedFd, bool)> {
     let (access, is_new) = match directory::make_within(parent, name) {
         Ok(()) => (libc::O_RDONLY, true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (libc::O_PATH, false),

@@ -61,15 +61,14 @@ pub(super) fn answer(
     }
 }
 
-/// The refusal for an error about what is at `path` below `root`; about the root where it is empty.
-pub(super) fn refused(error: &io::Error, root: &[u8], path: &[u8]) -> Refusal {
+/// The refusal for an error about what is at `path` below `root`, or the root where it is empty; `what`
+/// was tried stands before it.
+pub(super) fn refused(what: &str, error: io::Error, root: &[u8], path: &[u8]) -> Refusal {
     let slash: &[u8] = if path.is_empty() || root.ends_with(b"/") {
         b""
     } else {
         b"/"
     };
-    Refusal::new(os_error::sentence_about(
-        error,
-        &[root, slash, path].concat(),
-    ))
+    let about = os_error::sentence_about(&error, &[root, slash, path].concat());
+    Refusal::new([what, &about].concat())
 }

@@ -9,10 +9,38 @@ use super::{checked, checked_length, uninterrupted};
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// Bytes of a link's target at most, and one more (`PATH_MAX`).
 const TARGET_BYTES: usize = 4096;
+
+/// Bytes of a name at most (`NAME_MAX`).
+const NAME_BYTES: usize = 255;
+
+/// A name within a directory, as calls take it. Without memory of its own: dropping it is nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name([u8; NAME_BYTES + 1]);
+
+impl Name {
+    /// # Errors
+    /// `ENAMETOOLONG`, and `EINVAL` where there is a NUL byte.
+    pub(crate) fn new(bytes: &[u8]) -> io::Result<Self> {
+        let mut name = [0; NAME_BYTES + 1];
+        let number = match name[..NAME_BYTES].get_mut(..bytes.len()) {
+            None => libc::ENAMETOOLONG,
+            Some(_) if bytes.contains(&0) => libc::EINVAL,
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                return Ok(Self(name));
+            }
+        };
+        Err(io::Error::from_raw_os_error(number))
+    }
+
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
 
 /// What `stat` says of something.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +60,17 @@ pub(crate) fn working() -> BorrowedFd<'static> {
 }
 
 /// What `name` is; of a link, the link itself.
-pub(crate) fn status_within(directory: impl AsFd, name: &CStr) -> io::Result<Status> {
+pub(crate) fn status_within(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Status> {
     status_at(directory, name, libc::AT_SYMLINK_NOFOLLOW)
 }
 
 /// What an open descriptor is of.
-pub(crate) fn status(fd: impl AsFd) -> io::Result<Status> {
+pub(crate) fn status(fd: BorrowedFd<'_>) -> io::Result<Status> {
     status_at(fd, c"", libc::AT_EMPTY_PATH)
 }
 
-fn status_at(directory: impl AsFd, name: &CStr, flags: libc::c_int) -> io::Result<Status> {
-    let directory = directory.as_fd().as_raw_fd();
+fn status_at(directory: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<Status> {
+    let directory = directory.as_raw_fd();
     let mut found = MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: a C string, and room for the answer; both live through the call.
     checked(unsafe { libc::fstatat(directory, name.as_ptr(), found.as_mut_ptr(), flags) })?;
@@ -57,11 +85,11 @@ fn status_at(directory: impl AsFd, name: &CStr, flags: libc::c_int) -> io::Resul
 
 /// Opens `name` with `flags`, never a link, and never waiting for anybody.
 pub(crate) fn open_within(
-    directory: impl AsFd,
+    directory: BorrowedFd<'_>,
     name: &CStr,
     flags: libc::c_int,
 ) -> io::Result<OwnedFd> {
-    let directory = directory.as_fd().as_raw_fd();
+    let directory = directory.as_raw_fd();
     let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: a C string that lives through the call.
     let fd = uninterrupted(|| checked(unsafe { libc::openat(directory, name.as_ptr(), flags) }))?;
@@ -70,8 +98,8 @@ pub(crate) fn open_within(
 }
 
 /// Where the link `name` leads.
-pub(crate) fn target_within(directory: impl AsFd, name: &CStr) -> io::Result<Vec<u8>> {
-    let directory = directory.as_fd().as_raw_fd();
+pub(crate) fn target_within(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
+    let directory = directory.as_raw_fd();
     let mut target = vec![0; TARGET_BYTES];
     // SAFETY: a C string, and memory of ours of that length; both live through the call.
     let length = checked_length(unsafe {
@@ -87,16 +115,16 @@ pub(crate) fn target_within(directory: impl AsFd, name: &CStr) -> io::Result<Vec
 }
 
 /// Makes a directory that is the agent's user's alone.
-pub(crate) fn make_within(directory: impl AsFd, name: &CStr) -> io::Result<()> {
-    let directory = directory.as_fd().as_raw_fd();
+pub(crate) fn make_within(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let directory = directory.as_raw_fd();
     // SAFETY: a C string that lives through the call.
     checked(unsafe { libc::mkdirat(directory, name.as_ptr(), 0o700) })?;
     Ok(())
 }
 
 /// Makes a link to `target`; fails where the name exists.
-pub(crate) fn link_within(directory: impl AsFd, name: &CStr, target: &CStr) -> io::Result<()> {
-    let directory = directory.as_fd().as_raw_fd();
+pub(crate) fn link_within(directory: BorrowedFd<'_>, name: &CStr, target: &CStr) -> io::Result<()> {
+    let directory = directory.as_raw_fd();
     // SAFETY: C strings that live through the call.
     checked(unsafe { libc::symlinkat(target.as_ptr(), directory, name.as_ptr()) })?;
     Ok(())
@@ -104,9 +132,9 @@ pub(crate) fn link_within(directory: impl AsFd, name: &CStr, target: &CStr) -> i
 
 /// Replaces what is in `listing` by the next names of a directory that is open for reading, as many
 /// as fit its capacity; none at the directory's end.
-pub(crate) fn list(directory: impl AsFd, listing: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn list(directory: BorrowedFd<'_>, listing: &mut Vec<u8>) -> io::Result<()> {
     listing.clear();
-    let directory = directory.as_fd().as_raw_fd();
+    let directory = directory.as_raw_fd();
     let room = listing.spare_capacity_mut();
     // By the raw call: libc's own reading of directories has a buffer for each.
     // SAFETY: `room` is memory of ours of that length, and the call only writes to it.
@@ -138,8 +166,8 @@ pub(crate) fn next_name<'listing>(
 }
 
 /// Has the next [`list`] of a directory go on at a place that a listing told.
-pub(crate) fn go_on_at(directory: impl AsFd, place: i64) -> io::Result<()> {
-    let directory = directory.as_fd().as_raw_fd();
+pub(crate) fn go_on_at(directory: BorrowedFd<'_>, place: i64) -> io::Result<()> {
+    let directory = directory.as_raw_fd();
     // SAFETY: takes no pointer.
     if unsafe { libc::lseek(directory, place, libc::SEEK_SET) } == -1 {
         return Err(io::Error::last_os_error());
