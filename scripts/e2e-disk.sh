@@ -65,7 +65,7 @@ boot_injected() {
     holds "root_with_${name}_is_the_disk" guest 'busybox grep -q "^/dev/vda / ext4 rw" /proc/mounts'
     holds "process_1_with_${name}_is_the_trees" guest "[ \$(busybox readlink /proc/1/exe) = $process_1 ]"
     holds "guest_with_${name}_writes_to_its_root" guest 'busybox touch /written && busybox sync'
-    holds "guest_with_${name}_is_ended" "$SMOLCTL" vm stop "$VM"
+    holds "guest_with_${name}_is_ended" "$SMOLCTL" vm rm --force "$VM"
     STARTED=
     holds "disk_with_${name}_stays_as_it_was" [ "$before" = "$(sha256sum "$disk")" ]
 }
@@ -73,7 +73,7 @@ boot_injected() {
 guest() { "$SMOLCTL" run "$VM" --shell raw --timeout 20 -c "$1"; }
 
 end() {
-    [ -z "$STARTED" ] || "$SMOLCTL" vm stop "$VM" >&2 || true
+    [ -z "$STARTED" ] || "$SMOLCTL" vm rm --force "$VM" >&2 || true
     rm -rf "$FOLDER"
 }
 

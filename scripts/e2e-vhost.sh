@@ -53,7 +53,7 @@ main() {
         say "the inner guest's console:"
         "$SMOLCTL" run "$VM" --shell raw -c 'tail -n 20 /nested/state/vms/*/console.log /nested/state/vms/*/qemu.log' >&2 || true
     fi
-    "$SMOLCTL" vm stop "$VM" >&2 || status=1
+    "$SMOLCTL" vm rm --force "$VM" >&2 || status=1
     STARTED=
     return "$status"
 }
@@ -151,7 +151,7 @@ PYTHON
 }
 
 end() {
-    [ -z "${STARTED-}" ] || "$SMOLCTL" vm stop "$VM" >&2 || true
+    [ -z "${STARTED-}" ] || "$SMOLCTL" vm rm --force "$VM" >&2 || true
     end_device
     rm -rf "$FOLDER"
 }

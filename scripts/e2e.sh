@@ -149,7 +149,7 @@ finish() {
         say "the guest's console:"
         tail -n 30 "$(dirname "${TARGET#uds:}")/console.log" >&2 || true
     fi
-    if ! "$SMOLCTL" vm stop "$VM" >&2; then
+    if ! "$SMOLCTL" vm rm --force "$VM" >&2; then
         say "the VM did not stop"
         status=1
     fi
@@ -158,7 +158,7 @@ finish() {
 }
 
 end() {
-    [ -z "${STARTED-}" ] || "$SMOLCTL" vm stop "$VM" >&2 || true
+    [ -z "${STARTED-}" ] || "$SMOLCTL" vm rm --force "$VM" >&2 || true
     [ -z "${FOLDER-}" ] || rm -rf "$FOLDER"
 }
 

@@ -8,6 +8,7 @@
 pub mod accelerator;
 pub mod cid_pool;
 pub mod device;
+pub mod logs;
 pub mod network;
 pub mod process;
 pub mod qemu;
@@ -27,8 +28,9 @@ pub use accelerator::{Acceleration, Accelerator};
 pub use cid_pool::{CidLease, CidPool};
 pub use device::DeviceChoice;
 pub use error::VmError;
+pub use logs::{Log, LogKind};
 pub use network::{Forward, Network};
 pub use record::{Status, VmRecord};
 pub use registry::Registry;
 pub use start::{Progress, StartOptions, Started, start};
-pub use stop::stop;
+pub use stop::{remove, stop};

@@ -53,7 +53,10 @@ fn running_vm_keeps_its_cid_from_others_until_qemu_and_device_have_ended() {
     assert_eq!(lowest_free_cid(&folder), 4);
     end(&pid(&folder, "device.pid"));
     assert!(soon(|| lowest_free_cid(&folder) == 3));
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 
@@ -64,7 +67,10 @@ fn killed_start_leaves_the_cid_to_its_qemu_and_stop_frees_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(lowest_free_cid(&folder), 4);
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 

@@ -131,7 +131,10 @@ fn guest_that_never_says_that_its_agent_was_started_is_asked_all_the_same() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"a\n");
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 
@@ -187,7 +190,7 @@ fn path_that_is_not_utf8_is_told_and_leaves_nothing() {
 }
 
 #[test]
-fn killed_start_is_shown_as_running_or_stopped_and_cleared_by_stop() {
+fn killed_start_is_shown_as_abandoned_and_cleared_by_stop() {
     let folder = folder_with(DEVICE, QEMU);
     let mut child = start(&folder).stderr(Stdio::null()).spawn().unwrap();
     assert!(soon(|| folder.path("qemu.pid").exists()));
@@ -202,8 +205,11 @@ fn killed_start_is_shown_as_running_or_stopped_and_cleared_by_stop() {
     child.wait().unwrap();
     let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
-    assert_eq!(list[0]["status"], "running");
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(list[0]["status"], "abandoned");
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 
@@ -231,9 +237,12 @@ fn start_killed_before_the_record_tells_of_processes_leaves_none_after_stop() {
     folder.write("s/vms/a/vm.json", record.to_string().as_bytes());
     let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
-    assert_eq!(list[0]["status"], "running");
+    assert_eq!(list[0]["status"], "abandoned");
     assert_eq!(list[0]["pid"].to_string(), pid(&folder, "qemu.pid"));
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 
@@ -332,6 +341,10 @@ fn wrong_names_and_numbers_end_with_2() {
         &["vm", "start", "--image", "i", "--kvm", "--tcg"],
         &["vm", "start"],
         &["vm", "stop", ".."],
+        &["vm", "rm", "a", "b/c"],
+        &["vm", "stop"],
+        &["vm", "rm", "--all", "a"],
+        &["vm", "logs", "a", "--of", "x"],
     ] {
         assert_eq!(
             outcome(&mut folder.smolctl(arguments)).0,

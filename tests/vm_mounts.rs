@@ -95,7 +95,10 @@ fn vm_is_neither_called_stopped_nor_forgotten_where_proc_does_not_tell_of_it() {
         }
     }
     assert!(is_running(&pid(&folder, "qemu.pid")));
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 

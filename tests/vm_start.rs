@@ -83,7 +83,10 @@ fn disk_of_the_callers_is_the_root_and_only_a_copy_of_it_is_the_vms() {
     let list = folder.smolctl(&["vm", "list", "--json"]).output().unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(list[0]["disk"], disk.display().to_string());
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_eq!(fs::read(&disk).unwrap(), ext4());
     assert_nothing_left(&folder);
 }
@@ -232,7 +235,10 @@ fn guest_that_never_says_a_word_is_asked_all_the_same() {
     assert!(soon(|| folder.path("qemu.pid").exists()));
     answer_pings(&folder, "", 2);
     assert_eq!(child.wait_with_output().unwrap().stdout, b"a\n");
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 
@@ -256,6 +262,9 @@ fn guest_that_never_falls_silent_is_asked_all_the_same() {
     );
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"a\n");
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }

@@ -4,7 +4,7 @@ if [ $# -gt 0 ]; then line=$(printf '%q ' "$@"); fi
 vm=nix-run-$$
 log=$(mktemp)
 end() {
-    smolctl vm stop "$vm" >/dev/null 2>&1 || true
+    smolctl vm rm --force "$vm" >/dev/null 2>&1 || true
     rm -f "$log"
 }
 trap end EXIT

@@ -6,7 +6,7 @@ image=$1 harness=$2 guest_program=$3
 # Roomy ones: what is promised of sizes is checked on the build that is measured (docs/promises.md).
 limits=(--max-idle-kib 1024 --max-growth-kib 256 --max-pss-kib 1500)
 
-end() { smolctl vm stop boot || true; }
+end() { smolctl vm rm --force boot || true; }
 trap end EXIT
 smolctl vm start --image "$image" --name boot --memory 384 --vsock vhost-user
 read -r pid target < <(smolctl vm list --json | sed -n 's/.*"pid":\([0-9]*\).*"target":"\([^"]*\)".*/\1 \2/p')

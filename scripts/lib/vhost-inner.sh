@@ -34,5 +34,5 @@ smolvm-e2e drive "cid:$cid" --guest-program bin/smolvm-e2e --max-transfer-mib 8 
 smolvm-e2e snapshot "$cid" "$qemu" --program "$here/bin/qemu-system-x86_64" \
     --arguments "$here/qemu.arguments" --monitor "$here/qmp" --folder "$here/saved" ||
     status=$?
-smolctl vm stop inner || status=$?
+smolctl vm rm --force inner || status=$?
 exit "$status"

@@ -62,6 +62,18 @@ pub enum VmError {
         /// The disk that it had besides.
         disk: Option<PathBuf>,
     },
+    /// The VM runs, and is not to be ended.
+    StillRunning {
+        /// The name.
+        name: String,
+    },
+    /// The VM has no such log.
+    NoLog {
+        /// The name.
+        name: String,
+        /// Which one, as the option names it.
+        kind: &'static str,
+    },
     /// Somebody is starting the VM.
     StillStarting {
         /// The name.
@@ -232,6 +244,14 @@ impl fmt::Display for VmError {
                     None => Ok(()),
                 }
             }
+            Self::StillRunning { name } => write!(
+                formatter,
+                "the VM {name} runs; end it first with smolctl vm stop {name}, or give --force"
+            ),
+            Self::NoLog { name, kind } => write!(
+                formatter,
+                "the VM {name} has no {kind} log; another may say more: --of console, qemu or device"
+            ),
             Self::StillStarting { name, pid } => write!(
                 formatter,
                 "the VM {name} is still being started by process {pid}; wait, or interrupt that one"

@@ -42,6 +42,9 @@ pub enum Phase {
 pub enum Status {
     /// Somebody is starting it.
     Starting,
+    /// Its starter was killed before the agent had answered, and processes of it live on: the next start
+    /// ends them.
+    Abandoned,
     /// QEMU lives.
     Running,
     /// QEMU is gone.
@@ -89,9 +92,16 @@ impl VmRecord {
         }
         match self.phase {
             Phase::Starting if self.starter.is_alive() => Status::Starting,
-            _ if self.qemu.is_some_and(ProcessId::is_alive) => Status::Running,
+            Phase::Starting if self.processes().any(ProcessId::is_alive) => Status::Abandoned,
+            Phase::Running if self.qemu.is_some_and(ProcessId::is_alive) => Status::Running,
             _ => Status::Stopped,
         }
+    }
+
+    /// Whether its start ended without a word to anybody: it was killed, or this machine was.
+    #[must_use]
+    pub fn has_failed_to_start(&self) -> bool {
+        self.phase == Phase::Starting && self.status() != Status::Starting
     }
 
     /// The VM's processes as far as they are of this boot of the machine: QEMU, then its device.

@@ -7,7 +7,8 @@
 //! ```text
 //! <state>/vms/.lock           held while names are given out, and while a VM is removed
 //! <state>/vms/NAME/vm.json    the record
-//! <state>/vms/NAME/*.sock     sockets; *.log  what QEMU, device and guest said
+//! <state>/vms/NAME/*.log      what QEMU, device and guest said; a stopped VM has this and the record alone
+//! <state>/vms/NAME/*.sock     sockets; root.ext4  its own disk
 //! <state>/vms/NAME/*.process  what QEMU and device said of themselves before the record could
 //! ```
 
@@ -288,6 +289,27 @@ impl RegistryLock<'_> {
         }
     }
 
+    /// Leaves of a VM's directory the record and the logs, unless its record has become another start's or
+    /// the VM runs.
+    ///
+    /// # Errors
+    /// [`VmError::State`], [`VmError::BrokenRecord`].
+    pub fn tidy(&self, record: &VmRecord) -> Result<(), VmError> {
+        let now = self.registry.load(&record.name)?;
+        if now.is_none_or(|now| !now.is_of_start(record) || now.status() != Status::Stopped) {
+            return Ok(());
+        }
+        let dir = self.registry.dir(&record.name);
+        for entry in fs::read_dir(&dir).map_err(state_error(&dir))? {
+            let path = entry.map_err(state_error(&dir))?.path();
+            let is_log = path.extension().is_some_and(|ending| ending == "log");
+            if !is_log && path.file_name().is_some_and(|name| name != RECORD_NAME) {
+                fs::remove_file(&path).map_err(state_error(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Directories are made and removed under the lock, so one that passes now is a crash's.
     fn sweep(&self) {
         let entries = fs::read_dir(&self.registry.folder).into_iter().flatten();
@@ -405,8 +427,14 @@ pub(super) mod tests {
         assert_eq!(record.status(), Status::Starting);
         record.starter.start_time += 1;
         assert_eq!(record.status(), Status::Stopped);
+        record.device = ProcessId::of_this_process();
+        assert_eq!(record.status(), Status::Abandoned);
+        assert!(record.has_failed_to_start());
+        record.phase = Phase::Running;
+        assert_eq!(record.status(), Status::Stopped);
         record.qemu = ProcessId::of_this_process();
         assert_eq!(record.status(), Status::Running);
+        assert!(!record.has_failed_to_start());
         record.boot_id = "another".to_owned();
         assert_eq!(record.status(), Status::Stopped);
     }

@@ -188,6 +188,7 @@ fn register(
     cancel: &Cancel,
 ) -> Result<(VmRecord, CidLease), VmError> {
     let lock = registry.lock(cancel)?;
+    stop::reclaim(&lock, registry)?;
     let name = match &options.name {
         Some(name) => {
             make_room(&lock, registry, name)?;
@@ -225,7 +226,9 @@ fn register(
 
 fn make_room(lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
     match registry.get(name) {
-        Ok(record) if record.status() == Status::Stopped => stop::clear(lock, &record),
+        Ok(record) if matches!(record.status(), Status::Stopped | Status::Abandoned) => {
+            stop::clear(lock, &record)
+        }
         Ok(record) => Err(VmError::NameTaken { name: record.name }),
         Err(VmError::NoSuchVm { .. }) => lock.remove(name.as_str(), |_| true),
         Err(error) => Err(error),

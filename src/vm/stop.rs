@@ -1,8 +1,9 @@
 //! Ending a VM: in order through its agent, else by signals.
 //!
 //! Owns the order: the guest syncs and powers off, QEMU ends by itself or by SIGTERM or SIGKILL, then
-//! the device, then the directory goes. Each step has a limit, so that a dead guest costs seconds. Who
-//! gives up keeps the VM, whatever the guest does with what it was told: no signal is sent then.
+//! the device, then its disk and sockets go. What is known of a VM, and what it said, stays until it is
+//! removed. Each step has a limit, so that a dead guest costs seconds. Who gives up keeps the VM, whatever
+//! the guest does with what it was told: no signal is sent then.
 
 use super::VmError;
 use super::record::{Status, VmRecord};
@@ -11,6 +12,7 @@ use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Command, SHUTDOWN, ShutdownMode};
 use crate::deadline::Deadline;
 use crate::target::VmName;
+use serde::Serialize;
 use smolvm_protocol::request::{RunRequest, Shell};
 use std::time::Duration;
 
@@ -27,7 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 const TERM_LIMIT: Duration = Duration::from_secs(3);
 
 /// How a VM ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The guest powered off.
     PoweredOff,
@@ -37,28 +40,67 @@ pub enum Ending {
     AlreadyStopped,
 }
 
-/// Ends a VM and removes what is known of it.
+/// Ends a VM; its record and its logs are kept. Of one that has never been ready nothing is.
 ///
 /// # Errors
 /// [`VmError::NoSuchVm`], [`VmError::StillStarting`], [`VmError::WouldNotEnd`], [`VmError::State`],
 /// [`VmError::BrokenRecord`], [`VmError::Locked`]; [`VmError::Cancelled`], and the VM is kept.
 pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Ending, VmError> {
     let record = registry.get(name)?;
+    let ending = end(&record, cancel)?;
+    let lock = registry.lock(cancel)?;
+    match record.has_failed_to_start() {
+        true => clear(&lock, &record)?,
+        false => lock.tidy(&record)?,
+    }
+    Ok(ending)
+}
+
+/// Forgets a VM that has stopped, with its logs. With `force`, one that runs is ended first.
+///
+/// # Errors
+/// [`VmError::StillRunning`] without `force`; as [`stop`].
+pub fn remove(
+    registry: &Registry,
+    name: &VmName,
+    force: bool,
+    cancel: &Cancel,
+) -> Result<Ending, VmError> {
+    let record = registry.get(name)?;
+    if !force && record.status() == Status::Running {
+        return Err(VmError::StillRunning { name: record.name });
+    }
+    let ending = end(&record, cancel)?;
+    clear(&registry.lock(cancel)?, &record)?;
+    Ok(ending)
+}
+
+/// Removes what starts have left that were killed on the way. One that does not go keeps nobody else from
+/// starting.
+pub(super) fn reclaim(lock: &RegistryLock<'_>, registry: &Registry) -> Result<(), VmError> {
+    for record in registry.list()?.iter().flatten() {
+        if record.has_failed_to_start() {
+            let _ = clear(lock, record);
+        }
+    }
+    Ok(())
+}
+
+fn end(record: &VmRecord, cancel: &Cancel) -> Result<Ending, VmError> {
     let ending = match record.status() {
         Status::Starting => {
             return Err(VmError::StillStarting {
-                name: record.name,
+                name: record.name.clone(),
                 pid: record.starter.pid,
             });
         }
         Status::Stopped => Ending::AlreadyStopped,
-        Status::Running => match power_off(&record, cancel)? {
+        Status::Running | Status::Abandoned => match power_off(record, cancel)? {
             true => Ending::PoweredOff,
             false => Ending::Killed,
         },
     };
-    end_processes(&record)?;
-    clear(&registry.lock(cancel)?, &record)?;
+    end_processes(record)?;
     Ok(ending)
 }
 

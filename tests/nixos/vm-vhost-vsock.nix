@@ -28,6 +28,6 @@ testers.runNixOSTest {
         limits = "--max-idle-kib 1024 --max-growth-kib 256 --max-pss-kib 1500 --max-transfer-mib 8 --short"
         host.succeed(f"{harness} drive {target} --guest-program {harness} {limits} >&2")
     with subtest("the VM ends in order"):
-        host.succeed("smolctl vm stop inner >&2")
+        host.succeed("smolctl vm rm --force inner >&2")
   '';
 }

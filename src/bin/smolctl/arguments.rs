@@ -44,7 +44,7 @@ pub(crate) enum Verb {
     Cp(CpArguments),
     /// Build, adapt, verify and compare images
     Image(ImageArguments),
-    /// Start, list, time and stop VMs
+    /// Start, list, time, stop and forget VMs
     Vm(VmArguments),
     /// Show this program's version
     Version(VersionArguments),
@@ -294,8 +294,14 @@ pub(crate) enum VmVerb {
     Start(VmStartArguments),
     /// Show the VMs of this user
     List(VmListArguments),
-    /// Power a VM off and forget it
+    /// Power VMs off; what is known of them and their logs stay
     Stop(VmStopArguments),
+    /// Forget stopped VMs, with their logs
+    Rm(VmRmArguments),
+    /// Show what a VM's guest, its QEMU or its vsock device have said
+    ///
+    /// On a terminal, without what would steer it. A guest's console has no bound.
+    Logs(VmLogsArguments),
     /// Show when what was done while a VM booted
     Timings(VmTimingsArguments),
 }
@@ -380,8 +386,63 @@ pub(crate) struct VmTimingsArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct VmStopArguments {
+    /// The VMs' names
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub(crate) names: Vec<String>,
+    /// Every VM that runs
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print what came of each as a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmRmArguments {
+    /// The VMs' names
+    #[arg(
+        value_name = "NAME",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub(crate) names: Vec<String>,
+    /// Every VM that has stopped; with --force, every VM
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Power off those that run, first
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print what came of each as a JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmLogsArguments {
     /// The VM's name
     pub(crate) name: String,
+    /// Whose words: the guest's on its console, QEMU's, or those of vhost-device-vsock
+    #[arg(long, value_name = "WHO", value_enum, default_value_t)]
+    pub(crate) of: LogOf,
+    /// Go on with what comes, until the VM stops
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+}
+
+/// What `--of` can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogOf {
+    /// The guest's console
+    #[default]
+    Console,
+    /// QEMU
+    Qemu,
+    /// The vsock device
+    Device,
 }
 
 #[derive(Debug, Args)]

@@ -1,20 +1,22 @@
-//! `smolctl vm start`, `list` and `stop`; `timings` has a file of its own.
+//! `smolctl vm`; all verbs but `start` have a file of their own.
+
+mod end;
+mod list;
+mod logs;
 
 use crate::arguments::{NetworkKind, VmArguments, VmStartArguments, VmVerb};
-use crate::failure::{Failure, LOCAL};
+use crate::failure::Failure;
 use crate::output::print_line;
 use crate::ping::duration;
 use crate::ssh_key;
 use crate::timings::timings;
-use serde_json::{Value, json};
 use smolvm_host::arch::Arch;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::places;
 use smolvm_host::target::VmName;
-use smolvm_host::vm::stop::Ending;
 use smolvm_host::vm::{
     Acceleration, Accelerator, DeviceChoice, Forward, Network, Progress, Registry, StartOptions,
-    VmRecord, start, stop,
+    VmRecord, remove, start,
 };
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -25,8 +27,10 @@ use std::time::Instant;
 pub(crate) fn vm(arguments: VmArguments, cancel: &Cancel) -> Result<u8, Failure> {
     match arguments.verb {
         VmVerb::Start(arguments) => start_vm(arguments, cancel),
-        VmVerb::List(arguments) => list_vms(arguments.json),
-        VmVerb::Stop(arguments) => stop_vm(&arguments.name, cancel),
+        VmVerb::List(arguments) => list::list_vms(arguments.json),
+        VmVerb::Stop(arguments) => end::stop_vms(&arguments, cancel),
+        VmVerb::Rm(arguments) => end::remove_vms(&arguments, cancel),
+        VmVerb::Logs(arguments) => logs::logs(&arguments, cancel),
         VmVerb::Timings(arguments) => timings(&arguments, cancel),
     }
 }
@@ -83,7 +87,7 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
         record.cid
     ));
     let line = match arguments.json {
-        true => json_of(record).to_string(),
+        true => list::json_of(record).to_string(),
         false => record.name.clone(),
     };
     match print_line(&line) {
@@ -99,7 +103,7 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
 fn stop_unannounced(registry: &Registry, record: &VmRecord, cancel: &Cancel) {
     let name = &record.name;
     let parsed = VmName::parse(name).expect("a registered VM has a valid name");
-    match stop(registry, &parsed, cancel) {
+    match remove(registry, &parsed, true, cancel) {
         Ok(_) => say(&format!("{name} is stopped again")),
         Err(error) => say(&format!("{name} runs on: {error}")),
     }
@@ -140,79 +144,6 @@ fn default_image() -> Result<PathBuf, Failure> {
         )));
     }
     Ok(image)
-}
-
-fn list_vms(as_json: bool) -> Result<u8, Failure> {
-    let registry = Registry::open().map_err(Failure::local)?;
-    let mut code = 0;
-    let mut records = Vec::new();
-    for record in registry.list()? {
-        match record {
-            Ok(record) => records.push(record),
-            Err(error) => {
-                code = LOCAL;
-                say(&error.to_string());
-            }
-        }
-    }
-    if as_json {
-        print_line(&Value::from_iter(records.iter().map(json_of)).to_string())?;
-        return Ok(code);
-    }
-    let row = |[name, status, arch, accelerator, cid, pid, image]: [&str; 7]| {
-        print_line(&format!(
-            "{name:<16} {status:<8} {arch:<8} {accelerator:<9} {cid:<5} {pid:<8} {image}"
-        ))
-    };
-    row(["NAME", "STATUS", "ARCH", "WITH", "CID", "PID", "IMAGE"])?;
-    for record in &records {
-        let accelerator = record
-            .accelerator
-            .map(|accelerator| accelerator.to_string());
-        let pid = record.qemu.map(|qemu| qemu.pid.to_string());
-        row([
-            &record.name,
-            &status_of(record),
-            record.arch.name(),
-            accelerator.as_deref().unwrap_or("-"),
-            &record.cid.to_string(),
-            pid.as_deref().unwrap_or("-"),
-            &record.image.display().to_string(),
-        ])?;
-    }
-    Ok(code)
-}
-
-fn stop_vm(name: &str, cancel: &Cancel) -> Result<u8, Failure> {
-    let name = VmName::parse(name).map_err(Failure::usage)?;
-    let registry = Registry::open().map_err(Failure::local)?;
-    say(match stop(&registry, &name, cancel)? {
-        Ending::PoweredOff => "powered off",
-        Ending::Killed => "did not power off by itself, so QEMU was ended",
-        Ending::AlreadyStopped => "had stopped already; what was left of it is removed",
-    });
-    Ok(0)
-}
-
-fn json_of(record: &VmRecord) -> Value {
-    json!({
-        "name": record.name,
-        "status": record.status(),
-        "arch": record.arch,
-        "accelerator": record.accelerator,
-        "cid": record.cid,
-        "target": record.address().map(|address| address.to_string()),
-        "pid": record.qemu.map(|qemu| qemu.pid),
-        "image": record.image.display().to_string(),
-        "disk": record.disk.as_ref().map(|disk| disk.display().to_string()),
-    })
-}
-
-fn status_of(record: &VmRecord) -> String {
-    match json!(record.status()) {
-        Value::String(status) => status,
-        other => other.to_string(),
-    }
 }
 
 fn say(sentence: &str) {

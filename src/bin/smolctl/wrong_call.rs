@@ -126,7 +126,7 @@ mod tests {
             ),
             (
                 "smolctl vm",
-                "smolctl vm needs a verb: start, list, stop, timings",
+                "smolctl vm needs a verb: start, list, stop, rm, logs, timings",
             ),
             (
                 "smolctl vm lst",
@@ -139,7 +139,7 @@ mod tests {
             ),
             ("smolctl vm list x", "the argument 'x' is unknown"),
             ("smolctl put cid:3", "<LOCAL>, <REMOTE> are missing"),
-            ("smolctl vm stop", "<NAME> is missing"),
+            ("smolctl vm stop", "<NAME>... is missing"),
             (
                 "smolctl vm start --kvm --tcg",
                 "--kvm cannot be given together with --tcg",
