@@ -92,6 +92,55 @@ fn disk_of_the_callers_is_the_root_and_only_a_copy_of_it_is_the_vms() {
 }
 
 #[test]
+fn microvm_has_its_devices_on_virtio_mmio_and_is_told_how_fast_its_counter_counts() {
+    let folder = folder_with_disk_image(WRITING_QEMU);
+    folder.write("d.ext4", &ext4());
+    let mut start = start(&folder);
+    start.args([
+        "--machine",
+        "microvm",
+        "--disk",
+        "d.ext4",
+        "--net",
+        "user",
+        "--timeout",
+        "0.3",
+    ]);
+    assert!(
+        outcome(&mut start)
+            .1
+            .contains("did not answer within 0.3 s")
+    );
+    let arguments = fs::read_to_string(folder.path("qemu.arguments")).unwrap();
+    for wanted in [
+        "microvm,acpi=on,memory-backend=memory",
+        "vhost-user-vsock-device,chardev=vsock",
+        "virtio-blk-device,drive=root",
+        "virtio-net-device,netdev=network",
+    ] {
+        assert!(arguments.lines().any(|line| line == wanted), "{arguments}");
+    }
+    let words = arguments.lines().last().unwrap();
+    assert!(
+        words.ends_with("console=ttyS0 panic=-1 quiet root=/dev/vda rw"),
+        "{words}"
+    );
+    let is_told = words.starts_with("tsc_early_khz=");
+    assert_eq!(is_told, cfg!(target_arch = "x86_64"), "{words}");
+    assert_nothing_left(&folder);
+}
+
+#[test]
+fn machine_of_another_architecture_is_a_wrong_call() {
+    let folder = folder_with(DEVICE, QEMU);
+    let wanted = "the machine virt is one of aarch64, and the image is for x86_64; leave --machine out, or take q35";
+    assert_refused(&folder, start(&folder).args(["--machine", "virt"]), wanted);
+    let wanted =
+        "--machine <MACHINE> cannot be 'pc': use q35 or microvm for x86_64, virt for aarch64";
+    assert_refused(&folder, start(&folder).args(["--machine", "pc"]), wanted);
+}
+
+#[test]
 fn image_without_drivers_for_a_disk_is_refused() {
     let folder = folder_with(DEVICE, QEMU);
     folder.write("d.ext4", &ext4());

@@ -55,6 +55,8 @@ pub(super) struct BootPlan<'start> {
     pub(super) device: Option<(PathBuf, DeviceSockets)>,
     /// The VM's CID.
     pub(super) lease: CidLease,
+    /// How fast this host's time stamp counter counts, where that matters.
+    pub(super) tsc_khz: Option<u32>,
     pub(super) ready_limit: Duration,
     /// By when the agent has to answer.
     pub(super) deadline: Deadline,

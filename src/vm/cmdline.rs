@@ -4,6 +4,8 @@
 //! log in, the caller's own; and how long it may get. Of several words of a kind a kernel takes the last.
 
 use super::VmError;
+use super::machine::Machine;
+use super::qemu::MAX_ADDED_BYTES;
 use super::start::StartOptions;
 use crate::image::{Image, Variant};
 use base64::Engine;
@@ -35,12 +37,13 @@ pub(super) fn of(image: &Image, options: &StartOptions) -> Result<String, VmErro
         cmdline.push(' ');
         cmdline.push_str(words);
     }
+    let limit = match options.machine {
+        Some(Machine::Microvm) => MAX_BYTES - MAX_ADDED_BYTES,
+        _ => MAX_BYTES,
+    };
     match cmdline.len() {
-        0..=MAX_BYTES => Ok(cmdline),
-        bytes => Err(VmError::CommandLineTooLong {
-            bytes,
-            limit: MAX_BYTES,
-        }),
+        bytes if bytes <= limit => Ok(cmdline),
+        bytes => Err(VmError::CommandLineTooLong { bytes, limit }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Starting a program that outlives us: a session of its own, its output in files.
 //!
-//! Owns the only `unsafe` of this crate: std has no safe way to do anything in the child. Between
+//! Owns most of this crate's `unsafe`: std has no safe way to do anything in the child. Between
 //! fork and exec the child calls `setsid(2)`, `open(2)`, `read(2)`, `write(2)`, `close(2)`,
 //! `getppid(2)` and `close_range(2)` and nothing else; all are plain system calls, async-signal-safe,
 //! and allocate nothing.

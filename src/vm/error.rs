@@ -1,5 +1,6 @@
 //! Why a VM cannot be started, found or ended: one sentence each, with what to do.
 
+use super::machine::Machine;
 use crate::arch::Arch;
 use crate::channel::ChannelError;
 use crate::image::ImageError;
@@ -80,6 +81,13 @@ pub enum VmError {
         name: String,
         /// The process that starts it.
         pid: i32,
+    },
+    /// The machine is another architecture's.
+    WrongMachine {
+        /// The machine.
+        machine: Machine,
+        /// The image's architecture.
+        arch: Arch,
     },
     /// The pool of CIDs cannot be used.
     CidPool {
@@ -255,6 +263,12 @@ impl fmt::Display for VmError {
             Self::StillStarting { name, pid } => write!(
                 formatter,
                 "the VM {name} is still being started by process {pid}; wait, or interrupt that one"
+            ),
+            Self::WrongMachine { machine, arch } => write!(
+                formatter,
+                "the machine {machine} is one of {}, and the image is for {arch}; leave --machine out, or take {}",
+                machine.arch(),
+                Machine::usual(*arch)
             ),
             Self::CidPool { path, .. } => write!(
                 formatter,

@@ -4,6 +4,7 @@
 //! starts nothing. Every device is named; QEMU's defaults are switched off.
 
 use super::accelerator::Accelerator;
+use super::machine::Machine;
 use super::network::Network;
 use crate::arch::Arch;
 use crate::target::GuestCid;
@@ -25,8 +26,8 @@ pub enum VsockBackend {
 pub struct QemuSpec {
     /// The VM's name.
     pub name: String,
-    /// The guest's architecture.
-    pub arch: Arch,
+    /// The machine, and with it the guest's architecture.
+    pub machine: Machine,
     /// What executes its instructions.
     pub accelerator: Accelerator,
     /// Memory in MiB.
@@ -43,11 +44,20 @@ pub struct QemuSpec {
     pub network: Network,
     /// The kernel's command line.
     pub cmdline: String,
+    /// How fast this host's time stamp counter counts, where that is known ([`TSC_WORD`]).
+    pub tsc_khz: Option<u32>,
     /// What provides the vsock device.
     pub vsock: VsockBackend,
     /// The file that the serial console is written to.
     pub console: PathBuf,
 }
+
+/// A microvm has no timer by which a kernel could find out how fast the time stamp counter counts, which it needs
+/// for ticks: by what is left it finds out or not, as luck has it, and hangs without a word where it has not.
+/// KVM tells its guests, an emulated one is told by this word.
+const TSC_WORD: &str = "tsc_early_khz=";
+/// The most that a machine adds to a kernel's command line, in bytes: the word, ten digits, a space.
+pub(super) const MAX_ADDED_BYTES: usize = TSC_WORD.len() + 10 + 1;
 
 /// The program that emulates an architecture.
 #[must_use]
@@ -61,7 +71,11 @@ impl QemuSpec {
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         arguments.pair("-name", format!("smolvm-{}", self.name));
-        arguments.pair("-machine", self.machine());
+        arguments.pair("-machine", self.machine_options());
+        if self.machine == Machine::Microvm {
+            // Else a device shows the interface from before virtio 1, which vsock does not have.
+            arguments.pair("-global", "virtio-mmio.force-legacy=false");
+        }
         arguments.pair(
             "-accel",
             match self.accelerator {
@@ -85,25 +99,46 @@ impl QemuSpec {
         if let Some(disk) = &self.root_disk {
             let drive = with_path("if=none,id=root,format=raw,file=", disk);
             arguments.pair("-drive", drive);
-            arguments.pair("-device", "virtio-blk-pci,drive=root");
+            arguments.pair("-device", self.device("virtio-blk", "drive=root"));
         }
         if let Some(backend) = self.network.backend() {
             arguments.pair("-netdev", backend);
-            // Nobody boots from it, and the file for that is not always installed.
-            arguments.pair("-device", "virtio-net-pci,netdev=network,romfile=");
+            let options = match self.machine {
+                Machine::Microvm => "netdev=network",
+                // Nobody boots from it, and the file for that is not always installed.
+                Machine::Q35 | Machine::Virt => "netdev=network,romfile=",
+            };
+            arguments.pair("-device", self.device("virtio-net", options));
         }
         arguments.pair("-kernel", &self.kernel);
         if let Some(initramfs) = &self.initramfs {
             arguments.pair("-initrd", initramfs);
         }
-        arguments.pair("-append", &self.cmdline);
+        arguments.pair("-append", self.whole_cmdline());
         arguments.list
     }
 
-    fn machine(&self) -> String {
-        let machine = match self.arch {
-            Arch::X86_64 => "q35",
-            Arch::Aarch64 => "virt,gic-version=3",
+    /// A caller's own words come last, and so win.
+    fn whole_cmdline(&self) -> String {
+        match (self.machine, self.accelerator, self.tsc_khz) {
+            (Machine::Microvm, Accelerator::Tcg, Some(khz)) => {
+                format!("{TSC_WORD}{khz} {}", self.cmdline)
+            }
+            _ => self.cmdline.clone(),
+        }
+    }
+
+    fn device(&self, kind: &str, options: &str) -> String {
+        format!("{kind}-{},{options}", self.machine.bus())
+    }
+
+    fn machine_options(&self) -> String {
+        let machine = match self.machine {
+            Machine::Q35 => "q35",
+            // By ACPI the kernel finds the devices and can power off. The other way, words on its command line,
+            // reaches no driver that is a module.
+            Machine::Microvm => "microvm,acpi=on",
+            Machine::Virt => "virt,gic-version=3",
         };
         match self.vsock {
             VsockBackend::Kernel(_) => machine.to_owned(),
@@ -114,7 +149,7 @@ impl QemuSpec {
     /// Without `rdrand`, an emulated x86_64 guest has no entropy until somebody asks, and then takes a
     /// second or more. `max` boots no faster, and on ARM at half the speed.
     fn cpu(&self) -> &'static str {
-        match (self.accelerator, self.arch) {
+        match (self.accelerator, self.machine.arch()) {
             (Accelerator::Kvm, _) => "host",
             (Accelerator::Tcg, Arch::Aarch64) => "cortex-a57",
             (Accelerator::Tcg, Arch::X86_64) => "qemu64,+rdrand",
@@ -124,8 +159,8 @@ impl QemuSpec {
     fn push_vsock(&self, arguments: &mut Arguments) {
         match &self.vsock {
             VsockBackend::Kernel(cid) => {
-                let device = format!("vhost-vsock-pci,guest-cid={}", cid.number());
-                arguments.pair("-device", device);
+                let cid = format!("guest-cid={}", cid.number());
+                arguments.pair("-device", self.device("vhost-vsock", &cid));
             }
             // The device's process reads and writes the guest's memory, so it has to be shared.
             VsockBackend::VhostUser(socket) => {
@@ -135,7 +170,7 @@ impl QemuSpec {
                 );
                 arguments.pair("-object", memory);
                 arguments.pair("-chardev", with_path("socket,id=vsock,path=", socket));
-                arguments.pair("-device", "vhost-user-vsock-pci,chardev=vsock");
+                arguments.pair("-device", self.device("vhost-user-vsock", "chardev=vsock"));
             }
         }
     }
@@ -173,109 +208,82 @@ fn with_path(options: &str, path: &Path) -> OsString {
 mod tests {
     use super::*;
 
-    fn spec() -> QemuSpec {
+    /// Below each heading are the arguments.
+    const SNAPSHOTS: &str = include_str!("qemu/arguments.txt");
+
+    fn spec(
+        machine: Machine,
+        accelerator: Accelerator,
+        is_kernels: bool,
+        has_all: bool,
+    ) -> QemuSpec {
+        let words = match machine {
+            Machine::Virt => "console=ttyAMA0",
+            Machine::Q35 | Machine::Microvm => "console=ttyS0 quiet",
+        };
         QemuSpec {
             name: "a".to_owned(),
-            arch: Arch::X86_64,
-            accelerator: Accelerator::Tcg,
-            memory_mib: 256,
-            cpus: 1,
+            machine,
+            accelerator,
+            memory_mib: if has_all { 1024 } else { 256 },
+            cpus: if has_all { 4 } else { 1 },
             kernel: "/i/vmlinuz".into(),
-            initramfs: Some("/i/initramfs.cpio.gz".into()),
-            root_disk: None,
-            network: Network::None,
-            cmdline: "console=ttyS0 quiet".to_owned(),
-            vsock: VsockBackend::VhostUser("/s,t/device.sock".into()),
+            initramfs: (!has_all).then(|| "/i/initramfs.cpio.gz".into()),
+            root_disk: has_all.then(|| "/s,t/root.ext4".into()),
+            network: match has_all {
+                true => Network::User(vec!["2222:22".parse().unwrap()]),
+                false => Network::None,
+            },
+            cmdline: words.to_owned(),
+            tsc_khz: Some(2_600_000),
+            vsock: match is_kernels {
+                true => VsockBackend::Kernel(GuestCid::FIRST),
+                false => VsockBackend::VhostUser("/s,t/device.sock".into()),
+            },
             console: "/s,t/console.log".into(),
         }
     }
 
-    fn line(spec: &QemuSpec) -> String {
+    /// An option a line.
+    fn told(spec: &QemuSpec) -> String {
         let words = spec.arguments();
-        let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
-        words.join(" ")
+        let words = words.iter().map(|word| word.to_str().unwrap());
+        words.fold(String::new(), |told, word| match word.starts_with('-') {
+            true => format!("{told}\n{word}"),
+            false => format!("{told} {word}"),
+        })
     }
 
     #[test]
-    fn emulated_x86_64_with_vhost_user_vsock() {
-        assert_eq!(
-            line(&spec()),
-            "-name smolvm-a -machine q35,memory-backend=memory -accel tcg,thread=multi \
-             -cpu qemu64,+rdrand -smp 1 -m 256M -nodefaults -no-user-config -no-reboot -display none \
-             -chardev file,id=console,path=/s,,t/console.log -serial chardev:console \
-             -object memory-backend-memfd,id=memory,size=256M,share=on \
-             -chardev socket,id=vsock,path=/s,,t/device.sock \
-             -device vhost-user-vsock-pci,chardev=vsock \
-             -kernel /i/vmlinuz -initrd /i/initramfs.cpio.gz -append console=ttyS0 quiet"
-        );
+    fn arguments_are_those_of_the_snapshots() {
+        let mut told_of_each = Vec::new();
+        for machine in [Machine::Q35, Machine::Microvm, Machine::Virt] {
+            for is_kernels in [false, true] {
+                for (accelerator, has_all) in [(Accelerator::Tcg, false), (Accelerator::Kvm, true)]
+                {
+                    let vsock = if is_kernels {
+                        "the kernel's vsock"
+                    } else {
+                        "vhost-user vsock"
+                    };
+                    let more = if has_all { ", disk and network" } else { "" };
+                    let told = told(&spec(machine, accelerator, is_kernels, has_all));
+                    let heading = format!("# {machine} with {accelerator}, {vsock}{more}");
+                    told_of_each.push(format!("{heading}{told}\n"));
+                }
+            }
+        }
+        let told = told_of_each.join("\n");
+        assert!(told == SNAPSHOTS, "arguments.txt should be:\n{told}");
     }
 
     #[test]
-    fn emulated_aarch64_with_vhost_user_vsock() {
-        let spec = QemuSpec {
-            arch: Arch::Aarch64,
-            cmdline: "console=ttyAMA0".to_owned(),
-            ..spec()
-        };
-        assert_eq!(
-            line(&spec),
-            "-name smolvm-a -machine virt,gic-version=3,memory-backend=memory \
-             -accel tcg,thread=multi -cpu cortex-a57 -smp 1 \
-             -m 256M -nodefaults -no-user-config -no-reboot -display none \
-             -chardev file,id=console,path=/s,,t/console.log -serial chardev:console \
-             -object memory-backend-memfd,id=memory,size=256M,share=on \
-             -chardev socket,id=vsock,path=/s,,t/device.sock \
-             -device vhost-user-vsock-pci,chardev=vsock \
-             -kernel /i/vmlinuz -initrd /i/initramfs.cpio.gz -append console=ttyAMA0"
-        );
-    }
-
-    #[test]
-    fn disk_and_network_are_named_and_an_initramfs_only_where_there_is_one() {
-        let spec = QemuSpec {
-            initramfs: None,
-            root_disk: Some("/s,t/root.ext4".into()),
-            network: Network::User(vec!["2222:22".parse().unwrap()]),
-            ..spec()
-        };
-        let line = line(&spec);
-        assert!(line.contains(
-            " -drive if=none,id=root,format=raw,file=/s,,t/root.ext4 -device virtio-blk-pci,drive=root \
-             -netdev user,id=network,net=172.16.0.0/24,host=172.16.0.1,dns=172.16.0.3,ipv6=off,\
-             hostfwd=tcp:127.0.0.1:2222-172.16.0.2:22 \
-             -device virtio-net-pci,netdev=network,romfile= -kernel /i/vmlinuz -append "
-        ));
-    }
-
-    #[test]
-    fn x86_64_with_kvm_and_the_kernels_vsock() {
-        let spec = QemuSpec {
-            accelerator: Accelerator::Kvm,
-            cpus: 4,
-            memory_mib: 1024,
-            vsock: VsockBackend::Kernel(GuestCid::FIRST),
-            ..spec()
-        };
-        assert_eq!(
-            line(&spec),
-            "-name smolvm-a -machine q35 -accel kvm -cpu host -smp 4 \
-             -m 1024M -nodefaults -no-user-config -no-reboot -display none \
-             -chardev file,id=console,path=/s,,t/console.log -serial chardev:console \
-             -device vhost-vsock-pci,guest-cid=3 \
-             -kernel /i/vmlinuz -initrd /i/initramfs.cpio.gz -append console=ttyS0 quiet"
-        );
-    }
-
-    #[test]
-    fn aarch64_with_kvm_and_the_kernels_vsock() {
-        let spec = QemuSpec {
-            arch: Arch::Aarch64,
-            accelerator: Accelerator::Kvm,
-            vsock: VsockBackend::Kernel(GuestCid::FIRST),
-            ..spec()
-        };
-        assert!(line(&spec).starts_with(
-            "-name smolvm-a -machine virt,gic-version=3 -accel kvm -cpu host -smp 1 -m 256M "
-        ));
+    fn emulated_microvm_where_the_counters_speed_is_unknown_gets_no_word_of_it() {
+        let mut spec = spec(Machine::Microvm, Accelerator::Tcg, false, false);
+        spec.tsc_khz = None;
+        assert!(told(&spec).ends_with("\n-append console=ttyS0 quiet"));
+        spec.tsc_khz = Some(u32::MAX);
+        let added = spec.whole_cmdline().len() - spec.cmdline.len();
+        assert_eq!(added, MAX_ADDED_BYTES);
     }
 }

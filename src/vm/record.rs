@@ -4,6 +4,7 @@
 //! the new. What a record says of processes is checked against the machine each time ([`Status`]).
 
 use super::accelerator::Accelerator;
+use super::machine::Machine;
 use super::process::ProcessId;
 use crate::arch::Arch;
 use crate::target::GuestCid;
@@ -62,6 +63,9 @@ pub struct VmRecord {
     pub phase: Phase,
     /// The guest's architecture.
     pub arch: Arch,
+    /// The machine; older records do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// The image folder that it was started from.
     pub image: PathBuf,
     /// The disk that its own was copied from, where that was not the image's.

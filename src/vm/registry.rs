@@ -363,6 +363,7 @@ pub(super) mod tests {
             name: name.to_owned(),
             phase: Phase::Starting,
             arch: Arch::X86_64,
+            machine: None,
             image: PathBuf::from("/image"),
             disk: None,
             accelerator: None,

@@ -11,7 +11,7 @@ use super::process::ProcessId;
 use super::qemu::{QemuSpec, VsockBackend};
 use super::record::{Phase, RECORD_FORMAT, Status, VmRecord, VsockPath, boot_id};
 use super::registry::{Registry, RegistryLock};
-use super::{Network, VmError, cmdline, disk, stop};
+use super::{Machine, Network, VmError, cmdline, disk, stop, tsc};
 use crate::cancel::Cancel;
 use crate::channel::Pong;
 use crate::deadline::Deadline;
@@ -33,6 +33,8 @@ pub struct StartOptions {
     pub disk: Option<PathBuf>,
     /// The VM's name; `None` takes the next free `vmN`.
     pub name: Option<VmName>,
+    /// The machine; `None` takes its architecture's usual one.
+    pub machine: Option<Machine>,
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Number of CPUs.
@@ -49,6 +51,13 @@ pub struct StartOptions {
     pub kernel_append: Option<String>,
     /// How long the agent may take to answer, from QEMU's first start, whatever is tried meanwhile.
     pub ready_limit: Duration,
+}
+
+impl StartOptions {
+    fn machine_for(&self, image: &Image) -> Machine {
+        self.machine
+            .unwrap_or_else(|| Machine::usual(image.manifest.arch))
+    }
 }
 
 /// What happens on the way.
@@ -80,6 +89,11 @@ pub fn start(
     report: &mut dyn FnMut(Progress),
 ) -> Result<Started, VmError> {
     let image = Image::open(&options.image)?;
+    let machine = options.machine_for(&image);
+    if machine.arch() != image.manifest.arch {
+        let arch = image.manifest.arch;
+        return Err(VmError::WrongMachine { machine, arch });
+    }
     let cmdline = cmdline::of(&image, options)?;
     let disk = options.disk.as_deref().map(|disk| disk::find(disk, &image));
     let disk = disk.transpose()?;
@@ -109,6 +123,7 @@ pub fn start(
         qemu,
         device,
         lease,
+        tsc_khz: (machine == Machine::Microvm).then(tsc::khz).flatten(),
         ready_limit: options.ready_limit,
         deadline: Deadline::after(options.ready_limit),
         cancel,
@@ -210,6 +225,7 @@ fn register(
         name,
         phase: Phase::Starting,
         arch: image.manifest.arch,
+        machine: Some(options.machine_for(image)),
         image: image.folder.clone(),
         disk,
         accelerator: None,
@@ -244,7 +260,7 @@ fn spec_of(
 ) -> QemuSpec {
     QemuSpec {
         name: name.to_owned(),
-        arch: image.manifest.arch,
+        machine: options.machine_for(image),
         accelerator: Accelerator::Tcg,
         memory_mib: options.memory_mib,
         cpus: options.cpus,
@@ -253,6 +269,7 @@ fn spec_of(
         root_disk: plan.own_disk(),
         network: options.network.clone(),
         cmdline: cmdline.to_owned(),
+        tsc_khz: plan.tsc_khz,
         vsock: match &plan.device {
             None => VsockBackend::Kernel(plan.lease.cid()),
             Some((_, sockets)) => VsockBackend::VhostUser(sockets.vhost_user.clone()),

@@ -6,7 +6,7 @@
 use clap::{Args, Parser, Subcommand};
 use smolvm_host::arch::Arch;
 use smolvm_host::image::Variant;
-use smolvm_host::vm::Forward;
+use smolvm_host::vm::{Forward, Machine};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -319,6 +319,9 @@ pub(crate) struct VmStartArguments {
     /// The VM's name; otherwise the next free vmN
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// QEMU's machine: q35 (the usual one) or microvm for x86_64, virt for aarch64
+    #[arg(long)]
+    pub(crate) machine: Option<Machine>,
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256,
           value_parser = clap::value_parser!(u32).range(64..=1_048_576))]

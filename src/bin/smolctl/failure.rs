@@ -189,6 +189,7 @@ impl From<VmError> for Failure {
             VmError::UnsuitableDisk { .. }
             | VmError::NoDiskDriver { .. }
             | VmError::NoSshServer { .. }
+            | VmError::WrongMachine { .. }
             | VmError::CommandLineTooLong { .. } => Self::new(USAGE, error.into()),
             error => Self::local(error),
         }

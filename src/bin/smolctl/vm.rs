@@ -44,6 +44,7 @@ fn start_vm(arguments: VmStartArguments, cancel: &Cancel) -> Result<u8, Failure>
         },
         disk: arguments.disk,
         name: name.map_err(Failure::usage)?,
+        machine: arguments.machine,
         memory_mib: arguments.memory,
         cpus: arguments.cpus,
         acceleration: match (arguments.kvm, arguments.tcg) {

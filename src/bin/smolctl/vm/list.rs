@@ -55,6 +55,7 @@ pub(super) fn json_of(record: &VmRecord) -> Value {
         "name": record.name,
         "status": record.status(),
         "arch": record.arch,
+        "machine": record.machine,
         "accelerator": record.accelerator,
         "cid": cid,
         "target": cid.and(record.address()).map(|address| address.to_string()),
