@@ -2,10 +2,10 @@
 
 use crate::arguments::{LogOf, VmLogsArguments};
 use crate::failure::Failure;
-use crate::output::Output;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::printable::PrintableLines;
+use smolvm_host::standard_stream::StandardStream;
 use smolvm_host::target::VmName;
 use smolvm_host::vm::{Log, LogKind, Registry};
 use std::io::{self, IsTerminal, Write};
@@ -54,14 +54,14 @@ fn wait(cancel: &Cancel) -> Result<(), Failure> {
 
 /// Standard output; a terminal gets nothing that could steer it.
 struct Shown {
-    output: Output,
+    output: StandardStream,
     lines: Option<PrintableLines>,
 }
 
 impl Shown {
     fn new(cancel: &Cancel) -> Result<Self, Failure> {
         Ok(Self {
-            output: Output::stdout(cancel).map_err(Failure::output)?,
+            output: StandardStream::stdout(cancel).map_err(Failure::output)?,
             lines: io::stdout().is_terminal().then(PrintableLines::default),
         })
     }
