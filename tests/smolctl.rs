@@ -438,3 +438,15 @@ fn completions_and_manual_pages_name_every_verb() {
     assert!(pages.join("smolctl.1").is_file());
     assert!(pages.join("smolctl-vm-start.1").is_file());
 }
+
+#[test]
+fn shutdown_of_a_guest_that_has_another_process_1_is_refused_in_its_words() {
+    let agent = Agent::start();
+    for arguments in [&[][..], &["--reboot"]] {
+        let output = smolctl(&agent, "shutdown", arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let sentence = stderr_of(&output);
+        assert!(sentence.contains("refused by the agent"), "{sentence}");
+        assert_eq!(sentence.lines().count(), 1, "{sentence}");
+    }
+}

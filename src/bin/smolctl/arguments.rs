@@ -42,6 +42,10 @@ pub(crate) enum Verb {
     /// One side is TARGET:PATH, the other a path here, or - for standard input or output. A directory that is there
     /// takes the copy under its name; with /. behind it, a source is what is in the directory.
     Cp(CpArguments),
+    /// Have a guest end in order, whatever VMM it runs on
+    ///
+    /// The agent answers before the guest ends. Of a VM of this program's own, vm stop also waits for its end.
+    Shutdown(ShutdownArguments),
     /// Build, adapt, verify and compare images
     Image(ImageArguments),
     /// Start, list, time, stop and forget VMs
@@ -165,6 +169,15 @@ pub(crate) struct CpArguments {
     /// Print what was copied as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShutdownArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// Have it start anew instead of powering off
+    #[arg(long)]
+    pub(crate) reboot: bool,
 }
 
 #[derive(Debug, Args)]

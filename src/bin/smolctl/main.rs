@@ -16,6 +16,7 @@ mod ping;
 mod progress;
 mod put;
 mod run;
+mod shutdown;
 mod ssh_key;
 mod timings;
 mod version;
@@ -63,6 +64,7 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Put(arguments) => put::put(&arguments, cancel),
         Verb::Get(arguments) => get::get(&arguments, cancel),
         Verb::Cp(arguments) => cp::cp(&arguments, cancel),
+        Verb::Shutdown(arguments) => shutdown::shutdown(&arguments, cancel),
         Verb::Image(arguments) => image::image(arguments, cancel),
         Verb::Vm(arguments) => vm::vm(arguments, cancel),
         Verb::Version(arguments) => version::version(&arguments),
