@@ -56,6 +56,7 @@ def test_modes_of_a_tree_are_exactly_the_given_ones(agent, tmp_path, settable, m
     assert put(agent, *frames, path=str(tmp_path / "root")).frames == ok(3)
     for name in ("root", "root/a", "root/a/f"):
         assert (tmp_path / name).stat().st_mode & 0o7777 == mode
+        (tmp_path / name).chmod(0o700)
 
 
 @pytest.mark.parametrize("mode", [{}, {"mode": None}], ids=["absent", "null"])
