@@ -1,10 +1,11 @@
 """put_tree: what is refused, and that no failure leaves a part of a file or leads out of the root."""
 
 import os
+import resource
 
 import pytest
 from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
-from processes import wait_until
+from processes import given_back, settled_holdings, wait_until
 from trees import END, begun, directory, entry, file, link, ok, put, refusal, standing
 
 pytestmark = pytest.mark.ours("the published agent knows no trees")
@@ -210,12 +211,34 @@ def test_tree_without_a_byte_for_60_s_is_ended(agent, tmp_path, within):
     assert set(standing(tmp_path / "root")) == {".", "f"}
 
 
-def test_request_for_a_tree_needs_nothing_of_a_later_kernel(start_agent, tmp_path, kind):
-    if kind.emulated:
-        pytest.skip("native: an emulator makes calls of its own")
+@pytest.mark.native("an emulator makes calls of its own")
+def test_request_for_a_tree_needs_nothing_of_a_later_kernel(start_agent, tmp_path):
     agent = start_agent(options={"kernel_5_3": True})
     frames = [directory("."), directory("a"), file("a/f", b"x"), link("a/l", "f")]
     assert put(agent, *frames, path=str(tmp_path / "root")).frames == ok(4)
     answer = agent.ask(request(op="get_tree", path=str(tmp_path / "root")))
     assert answer.frames[-1:] == ok(4)
     assert (EOF, b"") in answer.frames
+
+
+@pytest.mark.native("an emulator has descriptors of its own")
+def test_want_of_descriptors_ends_a_tree_with_the_reason_and_holds_none(start_agent, tmp_path):
+    agent = start_agent()
+    before = settled_holdings(agent.pid)
+    resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (before[0] + 12, before[0] + 12))
+    folders = [directory("/".join(["d"] * levels)) for levels in range(1, 31)]
+    answer = put(agent, directory("."), *folders, path=str(tmp_path / "root"))
+    assert answer.control["error"].startswith("cannot create directory: [Errno 24] Too many open files: ")
+    (tmp_path / "/".join(["e"] * 30)).mkdir(parents=True)
+    answer = agent.ask(request(op="get_tree", path=str(tmp_path / "e")))
+    assert b"[Errno 24] Too many open files: " in answer.last
+    wait_until(lambda: given_back(agent.pid, before), agent.patience, "the descriptors are given back")
+    assert put(agent, directory("."), file("f"), path=str(tmp_path / "small")).frames == ok(2)
+
+
+@pytest.mark.parametrize("make", [directory, file, lambda path: link(path, "x")], ids=["directory", "file", "link"])
+def test_name_of_255_bytes_is_taken_and_a_longer_one_refused(agent, tmp_path, make):
+    longest, longer = "n" * 255, "é" * 128
+    answer = put(agent, directory("."), make(longest), make(longer), path=str(tmp_path / "root"))
+    assert answer.frames == refusal(f"[Errno 36] File name too long: '{tmp_path}/root/{longer}'")
+    assert os.listdir(tmp_path / "root") == [longest]
