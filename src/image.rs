@@ -49,4 +49,5 @@ mod tree_path;
 pub use build::{Inputs, LayoutInput, build};
 pub use error::ImageError;
 pub use manifest::{Image, Manifest};
+pub(crate) use tool::find as find_tool;
 pub use variant::Variant;

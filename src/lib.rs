@@ -3,6 +3,7 @@
 //! [`Guest`] is the face of it: commands and files in a guest that runs, in the manner of `std::process`. Below are four
 //! rooms, each usable without the ones after it: [`image`] makes what a guest boots, [`vm`] boots and ends it,
 //! [`transport`] reaches its agent, [`channel`] speaks with the agent.
+//! [`doctor`] says what of that this host can do.
 //! Refuses to know about command lines and exit codes: those are `smolctl`'s, which holds no logic
 //! that a program would want, too. The wire itself is `smolvm-protocol`'s.
 
@@ -11,6 +12,7 @@ pub mod cancel;
 pub mod channel;
 pub mod command;
 pub mod deadline;
+pub mod doctor;
 pub mod files;
 pub mod guest;
 pub mod image;

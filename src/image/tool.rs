@@ -25,7 +25,7 @@ pub(super) struct Ended {
 ///
 /// # Errors
 /// [`ImageError::ToolMissing`].
-pub(super) fn find(name: &'static str) -> Result<PathBuf, ImageError> {
+pub(crate) fn find(name: &'static str) -> Result<PathBuf, ImageError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

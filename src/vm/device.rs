@@ -73,11 +73,14 @@ impl DeviceProvider {
     }
 
     fn program() -> Option<Self> {
-        let cached = places::cache_dir().map(|cache| cache.join("bin").join(DEVICE_PROGRAM));
-        find_program(DEVICE_PROGRAM)
-            .or_else(|| cached.ok().filter(|path| is_program(path)))
-            .map(Self::Program)
+        device_program().map(Self::Program)
     }
+}
+
+/// The program that provides a vsock device, on the `PATH` or in the cache.
+pub(crate) fn device_program() -> Option<PathBuf> {
+    let cached = places::cache_dir().map(|cache| cache.join("bin").join(DEVICE_PROGRAM));
+    find_program(DEVICE_PROGRAM).or_else(|| cached.ok().filter(|path| is_program(path)))
 }
 
 /// The sockets of one VM's device.
@@ -124,7 +127,7 @@ impl DeviceSockets {
 }
 
 /// A program on the `PATH`.
-pub(super) fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     find_in(&path, name)
 }

@@ -50,6 +50,10 @@ pub(crate) enum Verb {
     Image(ImageArguments),
     /// Start, list, time, stop and forget VMs
     Vm(VmArguments),
+    /// Say what this machine can do for VMs, and what mends what it cannot
+    ///
+    /// Exit codes: 0 where a VM can be started, 1 where none can.
+    Doctor(DoctorArguments),
     /// Show this program's version
     Version(VersionArguments),
     /// Print a script that completes this program's arguments in a shell
@@ -459,6 +463,16 @@ pub(crate) enum LogOf {
     Qemu,
     /// The vsock device
     Device,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// An image folder of which a VM is booted and ended again: the only proof of what KVM does here
+    #[arg(long, value_name = "DIR")]
+    pub(crate) image: Option<PathBuf>,
+    /// Print a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod cp;
+mod doctor;
 mod documentation;
 mod failure;
 mod get;
@@ -67,6 +68,7 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Shutdown(arguments) => shutdown::shutdown(&arguments, cancel),
         Verb::Image(arguments) => image::image(arguments, cancel),
         Verb::Vm(arguments) => vm::vm(arguments, cancel),
+        Verb::Doctor(arguments) => doctor::doctor(&arguments, cancel),
         Verb::Version(arguments) => version::version(&arguments),
         Verb::Completions(arguments) => documentation::completions(&arguments),
         Verb::Manual(arguments) => documentation::manual(&arguments),
