@@ -8,7 +8,8 @@ pub use child::Child;
 
 use crate::cancel::Cancel;
 use crate::channel::{self, ChannelError, Outcome};
-use crate::guest::{Guest, GuestError};
+use crate::guest::{Guest, GuestError, Way};
+use crate::ssh::SshChannel;
 use crate::standard_stream::StandardStream;
 use smolvm_protocol::request::{RunRequest, Shell, Timeout};
 use std::cell::Cell;
@@ -207,8 +208,13 @@ impl Guest {
             let sentence = "the command line is empty".to_owned();
             return Err(ChannelError::Refused { sentence }.into());
         }
-        let channel = self.channel()?.until(cancel);
-        Ok(channel.run(command, stdout, stderr)?)
+        Ok(match self.way() {
+            Way::Agent(channel) => channel.until(cancel).run(command, stdout, stderr)?,
+            Way::Ssh(channel) => {
+                let channel = SshChannel::new(channel.destination().clone(), cancel.clone());
+                channel.run(command, stdout, stderr)?
+            }
+        })
     }
 }
 

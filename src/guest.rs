@@ -13,8 +13,9 @@ pub use error::{ErrorKind, GuestError};
 pub use options::GuestOptions;
 
 use crate::cancel::Cancel;
-use crate::channel::{Channel, Pong, SHUTDOWN, ShutdownMode, TIMINGS};
+use crate::channel::{Channel, ChannelError, Pong, SHUTDOWN, ShutdownMode, TIMINGS};
 use crate::command::Command;
+use crate::ssh::{SshChannel, SshDestination};
 use crate::target::Target;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -44,9 +45,19 @@ pub struct Guest {
 
 #[derive(Debug)]
 struct Inner {
-    channel: Channel,
+    way: Way,
     cancel: Cancel,
     pong: OnceLock<Pong>,
+    fallback: Option<ChannelError>,
+}
+
+/// What leads to a guest.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// Its agent.
+    Agent(Channel),
+    /// Its ssh server.
+    Ssh(SshChannel),
 }
 
 impl Guest {
@@ -65,17 +76,45 @@ impl Guest {
     /// # Errors
     /// Where the process has no descriptors left.
     pub fn over_channel(channel: &Channel, cancel: &Cancel) -> io::Result<Self> {
-        Ok(Self::new(channel, cancel.part()?))
+        let cancel = cancel.part()?;
+        Ok(Self::new(Way::Agent(channel.until(&cancel)), cancel, None))
     }
 
-    fn new(channel: &Channel, cancel: Cancel) -> Self {
+    /// The guest whose ssh server is there, whatever else could lead to it.
+    ///
+    /// # Errors
+    /// Where the process has no descriptors left.
+    pub fn over_ssh(destination: &SshDestination, cancel: &Cancel) -> io::Result<Self> {
+        let cancel = cancel.part()?;
+        let channel = SshChannel::new(destination.clone(), cancel.clone());
+        Ok(Self::new(Way::Ssh(channel), cancel, None))
+    }
+
+    fn new(way: Way, cancel: Cancel, fallback: Option<ChannelError>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                channel: Channel::with_cancel(channel.address().clone(), cancel.clone()),
+                way,
                 cancel,
                 pong: OnceLock::new(),
+                fallback,
             }),
         }
+    }
+
+    pub(crate) fn way(&self) -> &Way {
+        &self.inner.way
+    }
+
+    /// Why the automatic choice fell back to ssh, where it did: the agent did not answer. Worth saying once.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&ChannelError> {
+        self.inner.fallback.as_ref()
+    }
+
+    /// Whether the guest is reached by ssh. `command`, `put_*`, `get_*` and `wait_ready` are served then, all else is refused.
+    #[must_use]
+    pub fn is_over_ssh(&self) -> bool {
+        matches!(self.inner.way, Way::Ssh(_))
     }
 
     /// What ends every call of this guest and its clones, present and future, from another thread.
@@ -87,9 +126,12 @@ impl Guest {
     /// The layer below, for what has no method here.
     ///
     /// # Errors
-    /// None yet.
+    /// [`GuestError::NotOverSsh`].
     pub fn channel(&self) -> Result<&Channel, GuestError> {
-        Ok(&self.inner.channel)
+        match &self.inner.way {
+            Way::Agent(channel) => Ok(channel),
+            Way::Ssh(_) => Err(GuestError::NotOverSsh),
+        }
     }
 
     /// A command line for the guest's shell, not started yet.
@@ -102,8 +144,13 @@ impl Guest {
     /// # Errors
     /// [`GuestError`]: at once where the peer answers but is no agent.
     pub fn wait_ready(&self, timeout: Duration) -> Result<(), GuestError> {
-        let pong = self.channel()?.wait_ready(timeout)?;
-        let _ = self.inner.pong.set(pong);
+        match &self.inner.way {
+            Way::Agent(channel) => {
+                let pong = channel.wait_ready(timeout)?;
+                let _ = self.inner.pong.set(pong);
+            }
+            Way::Ssh(channel) => channel.wait_ready(timeout)?,
+        }
         Ok(())
     }
 

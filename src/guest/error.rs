@@ -5,6 +5,7 @@
 use crate::channel::ChannelError;
 use crate::files::PlaceError;
 use crate::selection::SelectionError;
+use crate::ssh::SshError;
 use crate::transport::TransportError;
 use crate::vm::VmError;
 use std::fmt;
@@ -19,6 +20,10 @@ pub enum GuestError {
     Selection(SelectionError),
     /// The agent, or the way to it, failed.
     Channel(ChannelError),
+    /// The guest's ssh server, or the way to it, failed.
+    Ssh(SshError),
+    /// The guest is reached by ssh, which cannot do this.
+    NotOverSsh,
     /// The agent does not serve what was asked for.
     NoFeature {
         /// What, by the name that `ping` would list.
@@ -74,7 +79,8 @@ impl GuestError {
             Self::Vm(VmError::Cancelled) => ErrorKind::Cancelled,
             Self::Vm(_) | Self::Selection(_) => ErrorKind::Unreachable,
             Self::Channel(error) => kind_of(error),
-            Self::NoFeature { .. } => ErrorKind::Unsupported,
+            Self::Ssh(error) => kind_of_ssh(error),
+            Self::NotOverSsh | Self::NoFeature { .. } => ErrorKind::Unsupported,
             Self::OutputTooLong { .. } | Self::Place(_) | Self::Read { .. } | Self::Process(_) => {
                 ErrorKind::Local
             }
@@ -98,12 +104,26 @@ fn kind_of(error: &ChannelError) -> ErrorKind {
     }
 }
 
+fn kind_of_ssh(error: &SshError) -> ErrorKind {
+    match error {
+        SshError::Connect { .. } | SshError::Broken { .. } => ErrorKind::Unreachable,
+        SshError::Refused { .. } | SshError::Unsendable { .. } => ErrorKind::Refused,
+        SshError::TimedOut | SshError::Stalled => ErrorKind::TimedOut,
+        SshError::Cancelled => ErrorKind::Cancelled,
+        SshError::Program(_) | SshError::Read { .. } | SshError::Write { .. } => ErrorKind::Local,
+    }
+}
+
 impl fmt::Display for GuestError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vm(error) => error.fmt(formatter),
             Self::Selection(error) => error.fmt(formatter),
             Self::Channel(error) => error.fmt(formatter),
+            Self::Ssh(error) => error.fmt(formatter),
+            Self::NotOverSsh => formatter.write_str(
+                "the guest is reached by ssh, which can run commands and copy files alone; this needs its agent",
+            ),
             Self::NoFeature {
                 feature,
                 agent_version,
@@ -129,9 +149,10 @@ impl std::error::Error for GuestError {
             Self::Vm(error) => error.source(),
             Self::Selection(error) => error.source(),
             Self::Channel(error) => error.source(),
+            Self::Ssh(error) => error.source(),
             Self::Place(error) => error.source(),
             Self::Read { source, .. } | Self::Process(source) => Some(source),
-            Self::NoFeature { .. } | Self::OutputTooLong { .. } => None,
+            Self::NotOverSsh | Self::NoFeature { .. } | Self::OutputTooLong { .. } => None,
         }
     }
 }
@@ -151,6 +172,12 @@ impl From<SelectionError> for GuestError {
 impl From<ChannelError> for GuestError {
     fn from(error: ChannelError) -> Self {
         Self::Channel(error)
+    }
+}
+
+impl From<SshError> for GuestError {
+    fn from(error: SshError) -> Self {
+        Self::Ssh(error)
     }
 }
 

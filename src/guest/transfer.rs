@@ -1,6 +1,6 @@
 //! Files into a guest and out of it, from and to paths, readers and writers.
 
-use super::{Guest, GuestError};
+use super::{Guest, GuestError, Way};
 use crate::channel::{Fetched, deliver};
 use crate::deadline::Deadline;
 use crate::files::{Counted, Source, Transfer, place_of};
@@ -63,8 +63,10 @@ impl Guest {
             mode: transfer.mode,
         };
         let mut counted = Counted::new(reader, transfer.progress);
-        self.channel()?
-            .put_file(&mut counted, size, destination, deadline)?;
+        match self.way() {
+            Way::Agent(channel) => channel.put_file(&mut counted, size, destination, deadline)?,
+            Way::Ssh(channel) => channel.put_file(&mut counted, size, &destination, deadline)?,
+        }
         Ok(())
     }
 
@@ -108,9 +110,11 @@ impl Guest {
         sink: &mut dyn Write,
         deadline: Deadline,
     ) -> Result<Fetched, GuestError> {
-        Ok(self
-            .channel()?
-            .get_file(remote.as_bytes(), sink, deadline)?)
+        let remote = remote.as_bytes();
+        Ok(match self.way() {
+            Way::Agent(channel) => channel.get_file(remote, sink, deadline)?,
+            Way::Ssh(channel) => channel.get_file(remote, sink, deadline)?,
+        })
     }
 
     fn unreadable(&self, what: String, source: std::io::Error) -> GuestError {

@@ -13,6 +13,8 @@ const NETWORK: &str = "172.16.0.0/24";
 const GATEWAY: &str = "172.16.0.1";
 const GUEST: &str = "172.16.0.2";
 const NAME_SERVER: &str = "172.16.0.3";
+/// Where a guest's ssh server listens.
+const SSH_PORT: u16 = 22;
 /// What QEMU says of a port that it cannot have, up to its number.
 const PORT_REFUSED: &str = "Could not set up host forwarding rule 'tcp:127.0.0.1:";
 
@@ -53,6 +55,16 @@ impl Network {
             .map(listen)
             .collect::<Result<Vec<_>, _>>()
             .map(drop)
+    }
+
+    /// The port of this machine that leads to the guest's ssh server, where one does.
+    pub(super) fn ssh_port(&self) -> Option<NonZeroU16> {
+        let Self::User(forwards) = self else {
+            return None;
+        };
+        let mut forwards = forwards.iter();
+        let forward = forwards.find(|forward| forward.guest_port.get() == SSH_PORT)?;
+        Some(forward.host_port)
     }
 
     /// QEMU's `-netdev`, where there is a network.
@@ -128,6 +140,8 @@ mod tests {
             assert!(text.parse::<Forward>().is_err(), "{text}");
         }
         assert_eq!(Network::None.backend(), None);
+        let network = Network::User(vec!["8080:80".parse().unwrap(), forward]);
+        assert_eq!(network.ssh_port(), NonZeroU16::new(2222));
     }
 
     #[test]

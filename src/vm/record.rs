@@ -12,6 +12,7 @@ use crate::transport::Address;
 use serde::{Deserialize, Serialize};
 use smolvm_protocol::AGENT_PORT;
 use std::fs;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// The record's format that this program writes and reads.
@@ -77,6 +78,9 @@ pub struct VmRecord {
     pub cid: u32,
     /// How the host reaches the guest's vsock.
     pub vsock: VsockPath,
+    /// The port of 127.0.0.1 that leads to the guest's port 22, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_port: Option<NonZeroU16>,
     /// The boot of this machine in which it was started (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
     /// The process that starts it.
@@ -152,4 +156,21 @@ pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim_end().to_owned())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::registry::tests::record;
+
+    #[test]
+    fn record_of_an_older_program_is_read() {
+        let mut new = record("a", 3);
+        let old = serde_json::to_string(&new).unwrap();
+        assert!(!old.contains("ssh_port") && !old.contains("disk"));
+        assert_eq!(serde_json::from_str::<VmRecord>(&old).unwrap(), new);
+        new.ssh_port = NonZeroU16::new(2222);
+        let text = serde_json::to_string(&new).unwrap();
+        assert_eq!(serde_json::from_str::<VmRecord>(&text).unwrap(), new);
+    }
 }

@@ -369,6 +369,7 @@ pub(super) mod tests {
             accelerator: None,
             cid,
             vsock: VsockPath::Cid,
+            ssh_port: None,
             boot_id: boot_id(),
             starter: ProcessId::of_this_process().unwrap(),
             qemu: None,

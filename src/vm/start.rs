@@ -231,6 +231,7 @@ fn register(
         accelerator: None,
         cid: lease.cid().number(),
         vsock,
+        ssh_port: options.network.ssh_port(),
         boot_id: boot_id(),
         starter,
         qemu: None,
