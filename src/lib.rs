@@ -1,9 +1,9 @@
 //! Host side of the SmolVM guest agent: what a program says to a guest, and how it gets one.
 //!
-//! [`Guest`] is the face of it: commands and files in a guest that runs, in the manner of `std::process`. Below are four
-//! rooms, each usable without the ones after it: [`image`] makes what a guest boots, [`vm`] boots and ends it,
-//! [`transport`] reaches its agent, [`channel`] speaks with the agent.
-//! [`doctor`] says what of that this host can do.
+//! [`Guest`] is the face of it: commands and files in a guest that runs, in the manner of `std::process`, by its agent or by
+//! ssh (`docs/host.md` has examples). Below are rooms that are each usable without the ones after it: [`image`] makes what a
+//! guest boots, [`vm`] boots and ends it, [`transport`] reaches its agent, [`channel`] speaks with the agent, [`ssh`] with a
+//! guest that has none; [`doctor`] says what of that this host can do.
 //! Refuses to know about command lines and exit codes: those are `smolctl`'s, which holds no logic
 //! that a program would want, too. The wire itself is `smolvm-protocol`'s.
 
@@ -30,5 +30,11 @@ pub use channel::Outcome;
 pub use command::{Child, Command, Output};
 pub use files::Transfer;
 pub use guest::{Guest, GuestError, GuestOptions};
+pub use smolvm_protocol::request::Shell;
 pub use ssh::SshDestination;
 pub use target::Target;
+
+/// The examples of `docs/host.md`, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/host.md")]
+struct HostDocument;

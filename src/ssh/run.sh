@@ -34,7 +34,7 @@ exec 3<&0 4>&2 6>&1 </dev/null 2>/dev/null
     ) <&3 3<&- 4>&- 6>&- &
     watcher=$!
     # Ends once the leader has, and its status is told.
-    read -r end
+    read -r _
     kill -9 "$watcher"
 }
 exit 0

@@ -143,6 +143,7 @@ fn words(kind: Kind, shell: GuestShell, folder: &Path) -> Result<Command, String
         return Err("only root can give a server a /bin/sh of its own".to_owned());
     }
     succeeds(Command::new("unshare").args(["--mount", "true"]))?;
+    succeeds(Command::new("ssh").arg("-V"))?;
     let shell_program = match shell {
         GuestShell::Dash => found(&["/bin/dash", "/usr/bin/dash"])?,
         GuestShell::Bash => found(&["/bin/bash", "/usr/bin/bash"])?,
