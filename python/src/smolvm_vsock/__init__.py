@@ -1,0 +1,42 @@
+"""Drives microVM guests from Python: runs commands, copies files, waits until a guest is up.
+
+`Channel` is the client; `VsockChannel` is the same with the time limit of the hosts in the field, which it can replace.
+"""
+
+from .channel import Channel
+from .errors import (
+    CannotConnectError,
+    CommandTimedOutError,
+    ConnectionClosedError,
+    NoAnswerError,
+    OperationTimeoutError,
+    ProtocolError,
+    RefusedError,
+    ShortFileError,
+    SmolVMError,
+    SpawnFailedError,
+    UnsupportedError,
+)
+from .messages import ShellMode, ShutdownMode
+from .results import CommandResult, Pong
+from .vsock_channel import VsockChannel
+
+__all__ = [
+    "CannotConnectError",
+    "Channel",
+    "CommandResult",
+    "CommandTimedOutError",
+    "ConnectionClosedError",
+    "NoAnswerError",
+    "OperationTimeoutError",
+    "Pong",
+    "ProtocolError",
+    "RefusedError",
+    "ShellMode",
+    "ShortFileError",
+    "ShutdownMode",
+    "SmolVMError",
+    "SpawnFailedError",
+    "UnsupportedError",
+    "VsockChannel",
+]

@@ -1,0 +1,352 @@
+"""What a host says to a guest's agent.
+
+Owns the calls; each has a connection of its own, one request on it, and one deadline over all of it. Chooses no guest and knows
+nothing of how it was booted. Calls from several threads at once are fine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, TypeVar, overload
+
+from . import transfer
+from .connect import Address, ConnectAddress, UnixAddress, VsockAddress, connect, may_come
+from .connection import Connection
+from .deadline import Deadline, checked_seconds
+from .errors import (
+    CannotConnectError,
+    CommandTimedOutError,
+    ConnectionClosedError,
+    NoAnswerError,
+    UnsupportedError,
+    printable,
+)
+from .messages import (
+    LocalPath,
+    ShellMode,
+    ShutdownMode,
+    accepted,
+    check_count,
+    check_u32,
+    integer,
+    no_agent,
+    remote_path_text,
+    run_request,
+)
+from .protocol import (
+    FRAME_JSON,
+    FRAME_STDERR,
+    FRAME_STDOUT,
+    PROTOCOL_VERSION,
+    SMOLVM_AGENT_PORT,
+    json_frame_bytes,
+    parse_json,
+    recv_exact,
+    recv_header,
+    recv_json,
+    recv_pieces,
+    unexpected_frame,
+)
+from .results import CommandResult, Pong
+
+Sink = Callable[[bytes], object]
+
+CONNECT_SECONDS = 10
+"""How long a call tries to connect, unless told otherwise."""
+ANSWER_MARGIN_SECONDS = 5 + 30
+"""How much longer than a command's own time limit `run` waits: for the agent to reap what it killed, and for its answer."""
+STALL_SECONDS = 60.0
+"""How long a file's transfer, and the sending of any request, may stand still."""
+READY_PING_SECONDS = 5.0
+"""How long the agent may take to answer one ping while it is waited for."""
+
+_Channel = TypeVar("_Channel", bound="Channel")
+
+
+class Channel:
+    """The way to one guest's agent. Nothing is opened until a call is made, and nothing stays open after it."""
+
+    kind: Literal["vsock"] = "vsock"
+
+    def __init__(
+        self,
+        *,
+        guest_cid: int | None = None,
+        uds_path: LocalPath | None = None,
+        unix_path: LocalPath | None = None,
+        agent_port: int = SMOLVM_AGENT_PORT,
+        connect_timeout: float = CONNECT_SECONDS,
+    ) -> None:
+        """Exactly one of the first three; see `from_cid`, `from_uds` and `from_unix`.
+
+        `connect_timeout`: for how many seconds each call tries to connect while nobody listens.
+        """
+        given = [each for each in (guest_cid, uds_path, unix_path) if each is not None]
+        if len(given) != 1:
+            raise ValueError("provide exactly one of guest_cid, uds_path or unix_path")
+        check_u32("agent_port", agent_port)
+        self.connect_timeout = checked_seconds("connect_timeout", connect_timeout)
+        self.guest_cid = guest_cid
+        self.uds_path = None if uds_path is None else os.fsdecode(uds_path)
+        self.unix_path = None if unix_path is None else os.fsdecode(unix_path)
+        self.agent_port = agent_port
+        self._ready = False
+        self._address: Address
+        if guest_cid is not None:
+            check_u32("guest_cid", guest_cid)
+            self._address = VsockAddress(guest_cid, agent_port)
+        elif self.uds_path is not None:
+            self._address = ConnectAddress(self.uds_path, agent_port)
+        else:
+            self._address = UnixAddress(str(self.unix_path))
+
+    @classmethod
+    def from_cid(
+        cls: type[_Channel],
+        guest_cid: int,
+        *,
+        agent_port: int = SMOLVM_AGENT_PORT,
+        connect_timeout: float = CONNECT_SECONDS,
+    ) -> _Channel:
+        """The guest with that CID, by this machine's AF_VSOCK (Linux with `vhost_vsock`)."""
+        return cls(guest_cid=guest_cid, agent_port=agent_port, connect_timeout=connect_timeout)
+
+    @classmethod
+    def from_uds(
+        cls: type[_Channel],
+        uds_path: LocalPath,
+        *,
+        agent_port: int = SMOLVM_AGENT_PORT,
+        connect_timeout: float = CONNECT_SECONDS,
+    ) -> _Channel:
+        """The guest behind a VMM's Unix socket that wants `CONNECT PORT` (Firecracker, Cloud Hypervisor, vhost-device-vsock)."""
+        return cls(uds_path=uds_path, agent_port=agent_port, connect_timeout=connect_timeout)
+
+    @classmethod
+    def from_unix(cls: type[_Channel], path: LocalPath, *, connect_timeout: float = CONNECT_SECONDS) -> _Channel:
+        """An agent that listens on a Unix socket itself (`--listen unix:PATH`)."""
+        return cls(unix_path=path, connect_timeout=connect_timeout)
+
+    def __enter__(self: _Channel) -> _Channel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._address}>"
+
+    @property
+    def connected(self) -> bool:
+        """Whether the agent has answered a ping since the channel was made or closed. No connection is held."""
+        return self._ready
+
+    def close(self) -> None:
+        """Forgets that the agent has answered; there is nothing else to close."""
+        self._ready = False
+
+    def ping(self, timeout: float = 10.0) -> Pong:
+        """Asks whether the agent is there, within `timeout` seconds in all."""
+        return self._ping(Deadline.after(checked_seconds("timeout", timeout)))
+
+    def wait_ready(self, timeout: float = 60.0, interval: float = 0.1) -> None:
+        """Asks every `interval` seconds until the agent answers, for `timeout` in all.
+
+        What may pass while a guest boots is waited out, a missing socket and a missing device included. Raises `NoAnswerError` at
+        the end, and at once where what answers is no agent (`ProtocolError`) or no wait can help (`CannotConnectError`).
+        """
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        checked_seconds("interval", interval)
+        while True:
+            try:
+                self._ping(deadline.or_earlier(READY_PING_SECONDS), tries_again=False)
+                return
+            except CannotConnectError as error:
+                if not may_come(error):
+                    raise
+                last: Exception = error
+            except (ConnectionClosedError, NoAnswerError) as error:
+                last = error
+            if deadline.remaining() <= interval:
+                message = f"no agent answered at {printable(str(self._address))} within {timeout:g} s; the last try: {last}"
+                raise NoAnswerError(message, timeout) from last
+            time.sleep(interval)
+
+    def run(
+        self,
+        command: str,
+        timeout: float | None = None,
+        shell: ShellMode = "login",
+        *,
+        env: Mapping[str, str] | None = None,
+        on_stdout: Sink | None = None,
+        on_stderr: Sink | None = None,
+    ) -> CommandResult:
+        """Runs a command in the guest and waits for its end, as `subprocess.run` does.
+
+        `timeout`: seconds after which the agent kills the command and its process group (`CommandTimedOutError`); `None`: never.
+        `env`: variables on top of the agent's own. `on_stdout`, `on_stderr`: called with each piece of output as it comes, which
+        is then not collected. Leaving the call by an exception, `KeyboardInterrupt` for one, ends the command.
+
+        Raises `SpawnFailedError` where the command cannot be started; an exit code is no error. This side gives up some time
+        after the command's time limit (`NoAnswerError`), and waits as long as it takes where there is none.
+        """
+        request = run_request(command, timeout, shell, env)
+        seconds = None if timeout is None else self.connect_timeout + timeout + ANSWER_MARGIN_SECONDS
+        stdout, stderr = bytearray(), bytearray()
+        sinks: dict[int, Sink] = {FRAME_STDOUT: on_stdout or stdout.extend, FRAME_STDERR: on_stderr or stderr.extend}
+        with self._begin(request, Deadline.after(seconds)) as connection:
+            while True:
+                header = recv_header(connection)
+                if header is None:
+                    raise ConnectionClosedError("the peer closed the connection before the command's end")
+                frame_type, length = header
+                if frame_type in sinks:
+                    for piece in recv_pieces(connection, length):
+                        sinks[frame_type](piece)
+                elif frame_type == FRAME_JSON:
+                    end = accepted(parse_json(recv_exact(connection, length)), "the command was refused")
+                    break
+                else:
+                    raise unexpected_frame(frame_type)
+        if end.get("op") == "timeout" and timeout is not None:
+            message = f"the command was killed at its time limit of {timeout:g} s: {printable(command)}"
+            raise CommandTimedOutError(message, timeout, command, bytes(stdout), bytes(stderr))
+        if end.get("op") != "exit":
+            raise no_agent("its last answer to run is neither exit nor timeout")
+        return CommandResult(integer(end, "exit_code"), bytes(stdout), bytes(stderr))
+
+    def put_file(
+        self,
+        local_path: LocalPath | BinaryIO,
+        remote_path: LocalPath,
+        *,
+        mode: int | None = None,
+        name: str | None = None,
+        size: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Stores a file in the guest, streamed; whoever reads it there sees the old file or the new.
+
+        `local_path`: a regular file's path, or a file open in binary mode. `remote_path`: where it goes; into a directory
+        under `name`, which is the local file's own unless given. `mode`: the local file's unless given, 0600 for an open file.
+        `size`: how many bytes an open file has from its position on, where it cannot tell. `timeout`: in seconds for
+        all of it; without one, `STALL_SECONDS` without a byte end it. On any failure the target is as it was.
+        """
+        deadline = Deadline.after(None if timeout is None else checked_seconds("timeout", timeout))
+        path = remote_path_text(remote_path)
+        if isinstance(local_path, (str, os.PathLike)):
+            if size is not None:
+                raise ValueError("size is for an open file; a path's file tells its own")
+            source = Path(local_path)
+            with transfer.open_source(source) as file:
+                found = os.fstat(file.fileno())
+                kept = found.st_mode & 0o7777 if mode is None else mode
+                self._put(file, path, source.name if name is None else name, kept, found.st_size, deadline)
+        elif not hasattr(local_path, "read"):
+            raise TypeError(f"local_path must be a path or a file open in binary mode, not {type(local_path).__name__}")
+        else:
+            if size is None:
+                size = transfer.remaining_size(local_path)
+            self._put(local_path, path, name, mode, size, deadline)
+
+    @overload
+    def get_file(self, remote_path: LocalPath, local_path: LocalPath, *, timeout: float | None = None) -> Path: ...
+
+    @overload
+    def get_file(self, remote_path: LocalPath, local_path: BinaryIO, *, timeout: float | None = None) -> None: ...
+
+    def get_file(self, remote_path: LocalPath, local_path: LocalPath | BinaryIO, *, timeout: float | None = None) -> Path | None:
+        """Fetches a file from the guest, streamed, and returns its path here.
+
+        `local_path`: a path, which has the whole file in the end or is as it was, with the guest's file's permission bits but for
+        set-user-ID and its like; or a file open in binary mode, which may be left with a part. `timeout`: as for `put_file`.
+        """
+        deadline = Deadline.after(None if timeout is None else checked_seconds("timeout", timeout))
+        path = remote_path_text(remote_path)
+        destination = Path(local_path) if isinstance(local_path, (str, os.PathLike)) else None
+        if destination is not None:
+            transfer.refuse_directory(destination)
+        elif not hasattr(local_path, "write"):
+            raise TypeError(f"local_path must be a path or a file open in binary mode, not {type(local_path).__name__}")
+        with self._begin({"op": "get_file", "path": path}, deadline, STALL_SECONDS) as connection:
+            header = accepted(recv_json(connection), f"cannot fetch '{printable(path)}' from the guest")
+            mode = integer(header, "mode")
+            if destination is None:
+                assert not isinstance(local_path, (str, os.PathLike))
+                transfer.download(connection, local_path)
+            else:
+                with transfer.staged(destination, mode) as file:
+                    transfer.download(connection, file)
+        return destination
+
+    def shutdown(self, mode: ShutdownMode = "poweroff", timeout: float = 10.0) -> None:
+        """Has the guest end in order, or start anew; the answer comes before it does.
+
+        Raises `UnsupportedError` for an agent without that feature, `RefusedError` where process 1 of the guest is none of ours.
+        """
+        if mode not in ("poweroff", "reboot"):
+            raise ValueError(f"mode must be 'poweroff' or 'reboot', not {mode!r}")
+        self._ask_feature("shutdown", {"mode": mode}, timeout)
+
+    def timings(self, timeout: float = 10.0) -> dict[str, int]:
+        """When things were done while the guest booted: microseconds since its kernel started, by name.
+
+        Raises `UnsupportedError` for an agent without that feature, and `RefusedError` where nothing was recorded.
+        """
+        timings = self._ask_feature("timings", {}, timeout).get("timings")
+        if not isinstance(timings, dict) or not all(type(each) is int for each in timings.values()):
+            raise no_agent("its answer to timings has none")
+        return timings
+
+    def _begin(
+        self, request: Mapping[str, Any], deadline: Deadline, stall_seconds: float = math.inf, *, tries_again: bool = True
+    ) -> Connection:
+        """A connection with the request sent on it; to be used as a context."""
+        frame = json_frame_bytes({"v": PROTOCOL_VERSION, **request})
+        connection = connect(self._address, deadline.or_earlier(self.connect_timeout), tries_again=tries_again)
+        connection.deadline = deadline
+        try:
+            # Whether or not all of it went: what the agent says comes next.
+            connection.stall_seconds = STALL_SECONDS
+            connection.send_unless_answered(frame)
+            connection.stall_seconds = stall_seconds
+        except BaseException:
+            connection.hang_up()
+            raise
+        return connection
+
+    def _ping(self, deadline: Deadline, *, tries_again: bool = True) -> Pong:
+        with self._begin({"op": "ping"}, deadline, tries_again=tries_again) as connection:
+            answer = accepted(recv_json(connection), "the agent does not answer a ping")
+        version, features = answer.get("agent_version"), answer.get("features", [])
+        if answer.get("op") != "pong" or not isinstance(version, str) or not isinstance(features, list):
+            raise no_agent("its answer to ping is no pong")
+        pong = Pong(version, integer(answer, "proto"), tuple(each for each in features if isinstance(each, str)))
+        self._ready = True
+        return pong
+
+    def _ask_feature(self, feature: str, members: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """A request of that name, to an agent that lists it."""
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        pong = self._ping(deadline)
+        if feature not in pong.features:
+            raise UnsupportedError(f"agent {printable(pong.agent_version)} does not serve '{feature}'; it needs a later one")
+        with self._begin({"op": feature, **members}, deadline) as connection:
+            return accepted(recv_json(connection), f"the agent refused {feature}")
+
+    def _put(self, file: BinaryIO, path: str, name: str | None, mode: int | None, size: int, deadline: Deadline) -> None:
+        check_count("size", size)
+        if mode is not None:
+            check_count("mode", mode)
+        request = {"op": "put_file", "path": path, "name": name, "mode": mode, "size": size}
+        with self._begin(request, deadline, STALL_SECONDS) as connection:
+            had_all = transfer.upload(connection, file, size)
+            accepted(recv_json(connection), f"cannot store '{printable(path)}' in the guest")
+            if not had_all:
+                raise no_agent("it confirmed a file before it had all of it")

@@ -1,0 +1,49 @@
+"""What calls give back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """How a command ended, and what of its output was collected."""
+
+    exit_code: int
+    """Its exit code; -N where signal N killed it, as `subprocess` has it."""
+    stdout_bytes: bytes = b""
+    """Standard output as it came; empty where it was handed on."""
+    stderr_bytes: bytes = b""
+    """Standard error as it came; empty where it was handed on."""
+
+    @property
+    def stdout(self) -> str:
+        """Standard output as text; what is no UTF-8 shows as U+FFFD."""
+        return self.stdout_bytes.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """Standard error as text; what is no UTF-8 shows as U+FFFD."""
+        return self.stderr_bytes.decode("utf-8", "replace")
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited with 0."""
+        return self.exit_code == 0
+
+    @property
+    def output(self) -> str:
+        """Standard output as text, without white space at its ends."""
+        return self.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Pong:
+    """An agent's answer to `ping`."""
+
+    agent_version: str
+    """Version of the agent's program."""
+    proto: int
+    """Version of the control protocol that it speaks."""
+    features: tuple[str, ...] = ()
+    """What it serves beyond version 1 as that began, such as `shutdown` and `timings`."""
