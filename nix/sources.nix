@@ -50,6 +50,8 @@ in
     ../protocol/src
     ../tests/e2e/src
     ../tests/conformance
+    # Its own host side.
+    ../python/src
   ];
   # What the formatter and the linter of Nix files look at.
   nix = tree [

@@ -1,7 +1,7 @@
-"""The host's side of the control protocol, as small as a test needs it.
+"""The host's side of the control protocol, as a test needs it: the Python client's frames and connection, bare.
 
-Owns: framing, one connection to an agent, and reading a whole answer under a deadline. Refuses to
-interpret: an answer stays the bytes that arrived, so that a case can compare them exactly.
+Owns one connection to an agent, on which a case may send what no host should, and reading a whole answer under a deadline.
+Refuses to interpret: an answer stays the bytes that arrived, so that a case can compare them exactly.
 """
 
 import json
@@ -10,19 +10,20 @@ import socket
 import struct
 import time
 
-JSON, STDOUT, STDERR, DATA, EOF = 1, 2, 3, 4, 5
-CHUNK_BYTES = 64 * 1024
-MAX_FRAME_BYTES = 16 * 1024 * 1024
-HEADER = struct.Struct(">BI")
+from smolvm_vsock import ConnectionClosedError, NoAnswerError, protocol
+from smolvm_vsock import connection as client
+from smolvm_vsock.deadline import Deadline
 
-
-class Overdue(AssertionError):
-    """The peer did not do within the deadline what a case waits for."""
-
-
-def frame(kind, payload=b""):
-    """The bytes of one frame."""
-    return HEADER.pack(kind, len(payload)) + payload
+JSON, STDOUT, STDERR, DATA, EOF = (
+    protocol.FRAME_JSON,
+    protocol.FRAME_STDOUT,
+    protocol.FRAME_STDERR,
+    protocol.FRAME_DATA,
+    protocol.FRAME_EOF,
+)
+CHUNK_BYTES = protocol.CHUNK_SIZE
+MAX_FRAME_BYTES = protocol.MAX_FRAME_BYTES
+frame = protocol.frame_bytes
 
 
 def text(value):
@@ -32,7 +33,7 @@ def text(value):
 
 def request(**members):
     """The frame of a request with these members."""
-    return frame(JSON, text(members))
+    return protocol.json_frame_bytes(members)
 
 
 class Answer:
@@ -76,7 +77,7 @@ class Connection:
     """
 
     def __init__(self, sock, patience, reset_is_close=False):
-        self.sock = sock
+        self._client = client.Connection(sock, Deadline())
         self.patience = patience
         self.reset_is_close = reset_is_close
 
@@ -86,58 +87,38 @@ class Connection:
     def __exit__(self, *_):
         self.close()
 
+    def fileno(self):
+        return self._client.fileno()
+
     def close(self):
-        self.sock.close()
+        self._client.close()
 
     def half_close(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        self._client.half_close()
+
+    def _within(self, seconds):
+        """The client's connection, with that much time for what is done next."""
+        self._client.deadline = Deadline.after(seconds)
+        return self._client
 
     def send(self, data):
-        self.sock.settimeout(self.patience)
-        try:
-            self.sock.sendall(data)
-        except TimeoutError:
-            raise Overdue(f"the agent did not take {len(data)} bytes within {self.patience} s") from None
+        self._within(self.patience).sendall(data)
 
     def send_until_refused(self, data):
         """Sends what the agent takes; one that has closed already is no failure."""
         try:
             self.send(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionClosedError:
             pass
-
-    def _read(self, count, deadline):
-        """`count` bytes, or fewer where the agent closes first."""
-        parts = bytearray()
-        while len(parts) < count:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Overdue(f"{len(parts)} of {count} bytes came within the deadline")
-            self.sock.settimeout(left)
-            try:
-                part = self.sock.recv(min(count - len(parts), 1 << 20))
-            except TimeoutError:
-                continue
-            except ConnectionResetError:
-                if not self.reset_is_close:
-                    raise
-                break
-            if not part:
-                break
-            parts += part
-        return bytes(parts)
 
     def read_frame(self, patience=None):
         """The next frame as (kind, payload), or None where the agent has closed."""
-        deadline = time.monotonic() + (self.patience if patience is None else patience)
-        head = self._read(HEADER.size, deadline)
-        if not head:
-            return None
-        assert len(head) == HEADER.size, f"the stream ends within a header: {head!r}"
-        kind, length = HEADER.unpack(head)
-        payload = self._read(length, deadline)
-        assert len(payload) == length, f"the stream ends within a frame of {length} bytes"
-        return kind, payload
+        try:
+            return protocol.recv_frame_or_end(self._within(self.patience if patience is None else patience))
+        except ConnectionClosedError as error:
+            if self.reset_is_close and isinstance(error.__cause__, ConnectionResetError):
+                return None
+            raise
 
     def read_answer(self, patience=None):
         """Every frame until the agent closes."""
@@ -146,6 +127,11 @@ class Connection:
         while (each := self.read_frame(max(deadline - time.monotonic(), 0.001))) is not None:
             frames.append(each)
         return Answer(frames)
+
+    def read_bytes(self):
+        """Whatever comes until the agent closes, be it frames or not."""
+        stream = self._within(self.patience)
+        return b"".join(iter(lambda: stream.recv(CHUNK_BYTES), b""))
 
     def read_stdout(self, wanted):
         """Reads frames until standard output holds `wanted`; whatever else arrives before it is a failure."""
@@ -158,21 +144,19 @@ class Connection:
 
     def silent_for(self, seconds):
         """Whether nothing, not even a close, arrives within that time."""
-        return not select.select([self.sock], [], [], seconds)[0]
+        return not select.select([self], [], [], seconds)[0]
 
     def closed_by_agent(self, patience):
         """Waits until the agent has closed, throwing away what it still sends; a reset is a close, too."""
-        deadline = time.monotonic() + patience
-        while (left := deadline - time.monotonic()) > 0:
-            self.sock.settimeout(left)
-            try:
-                if not self.sock.recv(1 << 16):
-                    return True
-            except TimeoutError:
-                return False
-            except ConnectionResetError:
-                return True
-        return False
+        stream = self._within(patience)
+        try:
+            while stream.recv(CHUNK_BYTES):
+                pass
+        except NoAnswerError:
+            return False
+        except ConnectionClosedError:
+            pass
+        return True
 
 
 def connect(path, patience, reset_is_close=False):

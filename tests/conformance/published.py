@@ -97,16 +97,17 @@ class ConnectProxy:
                 agent.connect(self._agent_path)
                 # The reply may come glued to the first bytes of the answer; here at least without a pause.
                 client.sendall(b"OK 1073741824\n")
-                back = threading.Thread(target=pass_on, args=(agent, client), daemon=True)
+                back = threading.Thread(target=pass_on, args=(agent, client, socket.SHUT_WR), daemon=True)
                 back.start()
-                pass_on(client, agent)
+                # Both ways, as vsock devices do that carry no half-close of the host's.
+                pass_on(client, agent, socket.SHUT_RDWR)
                 back.join()
 
 
-def pass_on(source, sink):
-    """Passes bytes on until the source's end, then ends the sink both ways, as a vsock device without half-close does."""
+def pass_on(source, sink, end):
+    """Passes bytes on until the source's end, then ends the sink."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             sink.sendall(data)
     with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+        sink.shutdown(end)

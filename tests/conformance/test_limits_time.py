@@ -35,7 +35,7 @@ def send_slowly(connection, data, pause, seconds):
             break
         try:
             connection.send(data[at : at + 1])
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionError:
             break
         if not connection.silent_for(pause):
             break
