@@ -4,13 +4,15 @@
 # usage: scripts/conformance.sh [--quick] AGENT… [-- PYTEST-ARGUMENT…]
 #   x86_64, aarch64   our agent as shipped; one of another architecture than this machine's under qemu-user
 #   oracle            the published Python agent, which tells how hosts in the field are answered today
-#   vm:SOCKET         the agent in a booted VM behind that Unix socket: the published host's cases alone
+#   vm:SOCKET         the agent in a booted VM behind that Unix socket: the cases of hosts alone
 #   program:PATH      another build of our agent
 #   --quick           leave out what waits for time limits of 5 seconds and more
 #
 # What is downloaded goes to the cache, never into the tree. Exit code: pytest's, the first that is not 0; 2 for a wrong call.
 # shellcheck source=lib/environment.sh
 . "$(dirname -- "$0")/lib/environment.sh"
+# shellcheck source=lib/python-environment.sh
+. "$PROJECT/scripts/lib/python-environment.sh"
 
 usage() { sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//;p}' "$0"; }
 
@@ -27,29 +29,6 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#chosen[@]} -gt 0 ] || die 2 "say which agent: x86_64, aarch64, oracle, vm:SOCKET or program:PATH"
-
-# pytest_environment: makes the virtual environment once for each Python and each set of pins; tells its folder.
-pytest_environment() {
-    local requirements=$PROJECT/tests/conformance/requirements.txt version folder
-    version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2] if sys.version_info >= (3, 11) else "")') ||
-        die 2 "python3 does not run; install Python 3.11 or later"
-    [ -n "$version" ] || die 2 "python3 is older than 3.11, which the suite needs; install a later one"
-    folder=$CACHE/conformance-py$version-$(sha256sum "$requirements" | cut -c1-12)
-    (
-        flock 9
-        [ ! -e "$folder/complete" ] || exit 0
-        say "installing pytest"
-        rm -rf "$folder"
-        if ! python3 -c 'import ensurepip' 2>/dev/null; then
-            install_packages python3-venv || exit 1
-        fi
-        # Each by hand: within a list, as here, bash does not end at the first that fails.
-        python3 -m venv "$folder" >&2 || exit 1
-        "$folder/bin/pip" --quiet --disable-pip-version-check install --no-deps --require-hashes --only-binary :all: -r "$requirements" >&2 || exit 1
-        touch "$folder/complete"
-    ) 9>"$CACHE/conformance.lock" || die 1 "could not install pytest; see pip's messages above"
-    printf '%s\n' "$folder"
-}
 
 # published_wheel PIP: downloads the published package once, its hash checked; tells its path.
 published_wheel() {
@@ -68,7 +47,7 @@ published_wheel() {
     printf '%s\n' "$wheel"
 }
 
-environment=$(pytest_environment)
+environment=$(python_environment conformance "$PROJECT/tests/conformance/requirements.txt")
 wheel=$(published_wheel "$environment/bin/pip")
 
 # arguments_for AGENT: sets `arguments` to what tells pytest what to test.
@@ -98,7 +77,7 @@ for agent in "${chosen[@]}"; do
     arguments_for "$agent"
     cases=$PROJECT/tests/conformance
     case $agent in
-    vm:*) cases=$cases/test_published_host.py workers=1 ;;
+    vm:*) cases=$cases/test_hosts.py workers=1 ;;
     esac
     say "conformance: $agent"
     code=0
