@@ -102,7 +102,7 @@ run_from_the_host() {
         --max-pss-kib "$pss" ${large:+--large} "$@" || status=$?
     case $TARGET in
     uds:*) "$PROJECT/scripts/conformance.sh" "vm:${TARGET#uds:}" || status=$? ;;
-    *) echo "skipped, because the published host reaches $TARGET by CID only as root of a real host: its cases" ;;
+    *) echo "skipped, because hosts in Python reach $TARGET by CID only as root of a real host: their cases" ;;
     esac
     "$HARNESS" shutdown "$TARGET" "$QEMU_PID" || status=$?
     return "$status"

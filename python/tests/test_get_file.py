@@ -127,6 +127,24 @@ def test_pipe_at_the_destination_is_written_to_and_not_waited_for(channel, tmp_p
     os.close(reading)
 
 
+def test_file_that_takes_nothing_now_is_told_and_loses_nothing_in_silence(channel):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with open(reading, "rb"), open(writing, "wb", buffering=0) as full, pytest.raises(BlockingIOError, match="takes nothing now"):
+        channel.get_file(os.__file__, full)
+        channel.get_file(os.__file__, full)
+
+
+def test_file_of_ones_own_need_not_say_what_it_took(channel):
+    class Collected(list):
+        def write(self, data):
+            self.append(bytes(data))
+
+    collected = Collected()
+    channel.get_file("/proc/version", collected)
+    assert b"".join(collected).startswith(b"Linux version ")
+
+
 def test_destination_that_is_no_file_is_a_wrong_call(folder):
     with pytest.raises(TypeError, match="a path or a file open in binary mode, not int"):
         Channel.from_unix(folder / "none").get_file("/x", 1)

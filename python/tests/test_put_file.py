@@ -70,6 +70,14 @@ def test_pipe_of_known_size_is_sent(channel, tmp_path):
     assert (tmp_path / "target").read_bytes() == b"content"
 
 
+def test_pipe_that_has_nothing_now_is_told(channel, tmp_path):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with open(writing, "wb"), open(reading, "rb", buffering=0) as empty, pytest.raises(BlockingIOError, match="has nothing now"):
+        channel.put_file(empty, tmp_path / "target", size=7)
+    assert not (tmp_path / "target").exists()
+
+
 def test_file_that_ends_early_leaves_the_target_untouched(channel, tmp_path):
     (tmp_path / "target").write_bytes(b"old")
     with pytest.raises(ShortFileError, match="ended 3 bytes before its size of 10"):

@@ -18,7 +18,7 @@ def pytest_addoption(parser):
     group.addoption("--runner", default="", help="command that runs the program, such as qemu-aarch64-static")
     group.addoption("--oracle", help="path of the published wheel, whose agent is tested in place of ours")
     group.addoption("--published-host", help="path of the published wheel, whose host drives the agent")
-    group.addoption("--vm-uds", help="Unix socket of a booted VM, which the published host drives as well")
+    group.addoption("--vm-uds", help="Unix socket of a booted VM, which hosts drive as well")
     group.addoption("--quick", action="store_true", help="leave out what waits for long time limits")
 
 
@@ -26,7 +26,7 @@ def pytest_addoption(parser):
 def kind(pytestconfig):
     program, wheel = pytestconfig.getoption("--agent"), pytestconfig.getoption("--oracle")
     if pytestconfig.getoption("--vm-uds") and not program and not wheel:
-        pytest.skip("needs an agent on this machine; --vm-uds alone has the published host drive a VM's")
+        pytest.skip("needs an agent on this machine; --vm-uds alone has hosts drive a VM's")
     if bool(program) == bool(wheel):
         raise pytest.UsageError("say either --agent PROGRAM or --oracle WHEEL")
     runner = tuple(shlex.split(pytestconfig.getoption("--runner")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 import tempfile
@@ -55,6 +56,8 @@ def upload(connection: Connection, file: BinaryIO, size: int) -> bool:
         piece = file.read(min(left, CHUNK_SIZE))
         if isinstance(piece, str):
             raise TypeError("the file must be open in binary mode")
+        if piece is None:
+            raise BlockingIOError(errno.EAGAIN, "the file to send has nothing now; open it in blocking mode")
         if not piece:
             raise ShortFileError(f"the file to send ended {left} bytes before its size of {size}")
         if len(piece) > left:
@@ -86,9 +89,12 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     """Writes all, also to a raw file, which may take less at a time."""
     view = memoryview(data)
     while view:
-        # Files that buffer take all, and some of people's own say nothing.
         taken = file.write(view)
-        view = view[len(view) if taken is None else taken :]
+        if taken is None and not isinstance(file, io.RawIOBase):
+            return  # a file of somebody's own, which says nothing
+        if not taken:
+            raise BlockingIOError(errno.EAGAIN, "the file to write to takes nothing now; open it in blocking mode")
+        view = view[taken:]
 
 
 def refuse_directory(destination: Path) -> None:
