@@ -145,6 +145,21 @@ def test_host_that_waits_for_a_guest_finds_it_when_it_comes(agent, host, tmp_pat
     assert proxy.asked == [b"CONNECT 1024\n"] * 4
 
 
+@pytest.mark.parametrize("host", ["client"], indirect=True)
+def test_command_that_its_host_leaves_midway_is_ended(channel):
+    heard = bytearray()
+
+    def leave(piece):
+        heard.extend(piece)
+        if b"\n" in heard:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        channel.run("echo $$; exec yes", shell="raw", on_stdout=leave)
+    number = int(heard.split()[0])
+    wait_until(lambda: not channel.run(f"kill -0 {number}", shell="raw").ok, 10, "the command is ended")
+
+
 @pytest.mark.ours("the published agent inherits no socket")
 def test_host_drives_an_agent_over_a_socket_pair(kind, published_host, tmp_path):
     ended = []
