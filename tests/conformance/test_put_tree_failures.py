@@ -2,6 +2,7 @@
 
 import os
 import resource
+import struct
 
 import pytest
 from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
@@ -104,7 +105,7 @@ MISUSED = {
     "entry in a file": (entry("f", "file") + frame(DATA, b"x") + entry("g", "file"), "unexpected frame type 1 within a file"),
     "output in a file": (entry("f", "file") + frame(STDOUT, b"x"), "unexpected frame type 2 within a file"),
     "too long a frame": (
-        entry("f", "file") + frame(DATA, bytes(MAX_FRAME_BYTES + 1)),
+        entry("f", "file") + struct.pack(">BI", DATA, MAX_FRAME_BYTES + 1),
         "bad upload: frame of 16777217 bytes is longer than the limit of 16777216",
     ),
 }
