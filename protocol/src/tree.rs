@@ -12,7 +12,7 @@ use crate::request::parse::{mode, required_bytes};
 use crate::response::Refusal;
 use crate::text::{self, json_string_of, present, shown};
 use serde_json::value::RawValue;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// The longest payload of an entry's frame, inclusive.
 pub const MAX_ENTRY_BYTES: usize = MAX_CHUNK_BYTES;
@@ -122,27 +122,21 @@ impl Entry {
     /// The payload of the entry's frame, spaced as answers are.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut json = format!("{{\"path\": {}, \"kind\": ", json_string_of(&self.path));
-        let mut push = |name: &str, value: String| {
-            json.push_str(name);
-            json.push_str(&value);
+        let (kind, mode, size) = match &self.kind {
+            Kind::Directory { mode } => ("directory", *mode, None),
+            Kind::File { mode, size } => ("file", *mode, *size),
+            Kind::Symlink { .. } => ("symlink", None, None),
+            Kind::Other(kind) => (kind.as_str(), None, None),
         };
-        let (kind, mode) = match &self.kind {
-            Kind::Directory { mode } => ("directory", *mode),
-            Kind::File { mode, .. } => ("file", *mode),
-            Kind::Symlink { .. } => ("symlink", None),
-            Kind::Other(kind) => (kind.as_str(), None),
-        };
-        push("", json_string_of(kind.as_bytes()));
-        if let Some(mode) = mode {
-            push(", \"mode\": ", mode.to_string());
+        let (path, kind) = (json_string_of(&self.path), json_string_of(kind.as_bytes()));
+        let mut json = format!("{{\"path\": {path}, \"kind\": {kind}");
+        for (name, number) in [("mode", mode.map(u64::from)), ("size", size)] {
+            if let Some(number) = number {
+                let _ = write!(json, ", \"{name}\": {number}");
+            }
         }
-        match &self.kind {
-            Kind::File {
-                size: Some(size), ..
-            } => push(", \"size\": ", size.to_string()),
-            Kind::Symlink { target } => push(", \"target\": ", json_string_of(target)),
-            _ => {}
+        if let Kind::Symlink { target } = &self.kind {
+            let _ = write!(json, ", \"target\": {}", json_string_of(target));
         }
         json.push('}');
         json

@@ -28,15 +28,22 @@ pub(crate) fn serve(
     turn: Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
-    let begun = Sender::begin(request.path);
+    let mut sender = Sender {
+        root: request.path,
+        path: Vec::new(),
+        levels: Vec::new(),
+        listing: Vec::with_capacity(LISTING_BYTES),
+        listed: 0,
+        frame: frame(),
+        tally: Tally::default(),
+    };
+    let root = sender.find_root();
     drop(turn);
-    let ended = match begun {
-        Ok((mut sender, root)) => sender
-            .send_tree(connection, root)
-            .map(|()| std::mem::take(&mut sender.tally)),
+    let ended = match root {
+        Ok(root) => sender.send_tree(connection, root),
         Err(refusal) => Err(Failure::Refused(refusal)),
     };
-    tree::answer(connection, "get_tree", ended)
+    tree::answer(connection, "get_tree", ended, &sender.tally)
 }
 
 /// What stands under a name: its kind, and a directory or file opened.
@@ -87,8 +94,9 @@ struct Sender {
 }
 
 impl Sender {
-    /// Opens the root by the kernel's rules for a path.
-    fn begin(root: Vec<u8>) -> Result<(Self, Found), Refusal> {
+    /// Opens the root by the kernel's rules for a path; one that is refused is forgotten, however long.
+    fn find_root(&mut self) -> Result<Found, Refusal> {
+        let root = std::mem::take(&mut self.root);
         let found = CString::new(root.as_slice())
             .map_err(io::Error::from)
             .and_then(|path| find(directory::working(), &path))
@@ -96,16 +104,8 @@ impl Sender {
         if matches!(found.0, Kind::Other(_)) {
             return Err(Refusal::new("not a file, directory or symbolic link"));
         }
-        let sender = Self {
-            root,
-            path: Vec::new(),
-            levels: Vec::new(),
-            listing: Vec::with_capacity(LISTING_BYTES),
-            listed: 0,
-            frame: frame(),
-            tally: Tally::default(),
-        };
-        Ok((sender, found))
+        self.root = root;
+        Ok(found)
     }
 
     fn send_tree(&mut self, connection: &mut Connection<'_>, root: Found) -> Result<(), Failure> {

@@ -34,11 +34,12 @@ pub(crate) fn serve(
     let begun = Receiver::begin(&request.path, &request.name.unwrap_or_default());
     drop(request.path);
     drop(turn);
-    let ended = match begun {
-        Ok(mut receiver) => receiver.receive(connection).map(|()| receiver.tally),
-        Err(refusal) => Err(Failure::Refused(refusal)),
+    // A file under way is gone before the host hears of it.
+    let (ended, tally) = match begun {
+        Ok(mut receiver) => (receiver.receive(connection), receiver.tally),
+        Err(refusal) => (Err(Failure::Refused(refusal)), Tally::default()),
     };
-    tree::answer(connection, "put_tree", ended)
+    tree::answer(connection, "put_tree", ended, &tally)
 }
 
 /// A directory whose content is under way.

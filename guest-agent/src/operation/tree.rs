@@ -46,12 +46,16 @@ impl Tally {
 pub(super) fn answer(
     connection: &mut Connection<'_>,
     operation: &str,
-    ended: Result<Tally, Failure>,
+    ended: Result<(), Failure>,
+    tally: &Tally,
 ) -> Result<(), ConnectionError> {
     match ended {
-        Ok(Tally { entries, skipped }) => {
-            let skipped = &skipped;
-            connection.answer(&Response::Tree { entries, skipped }, None)
+        Ok(()) => {
+            let answer = Response::Tree {
+                entries: tally.entries,
+                skipped: &tally.skipped,
+            };
+            connection.answer(&answer, None)
         }
         Err(Failure::Refused(refusal)) => {
             log::failure(&format_args!("{operation}: {refusal}"));
