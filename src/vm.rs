@@ -18,6 +18,7 @@ pub mod registry;
 pub mod start;
 pub mod stop;
 
+mod attempt;
 mod boot;
 mod cmdline;
 mod console;

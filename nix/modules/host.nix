@@ -36,6 +36,8 @@ in
     services.udev.extraRules = ''
       KERNEL=="vhost-vsock", GROUP="${settings.group}", MODE="0660"
     '';
+    # By this, CIDs are given out once for all users (src/vm/cid_pool.rs): not everybody can make a file in that folder.
+    systemd.tmpfiles.rules = [ "f /run/lock/smolvm-cids 0666 root root -" ];
     # `vm start` looks for QEMU on the PATH, `image build` and `image inject` for mke2fs and debugfs.
     environment.systemPackages = [
       settings.package

@@ -1,10 +1,11 @@
 //! Starting a VM: from an image to an agent that answers.
 //!
-//! Owns the order of the steps and the choice between KVM and emulation. Either the VM runs and is
+//! Owns the order of the steps. Either the VM runs and is
 //! registered at the end, or nothing of it is left: no process, no socket, no directory.
 
-use super::accelerator::{Acceleration, Accelerator, KvmVerdict, check_kvm};
-use super::boot::{Boot, BootPlan, find_qemu, log_path};
+use super::accelerator::{Acceleration, Accelerator};
+use super::attempt::boot;
+use super::boot::{BootPlan, find_qemu, log_path};
 use super::cid_pool::{CidLease, CidPool};
 use super::device::{DeviceChoice, DeviceProvider, DeviceSockets};
 use super::process::ProcessId;
@@ -58,6 +59,14 @@ impl StartOptions {
         self.machine
             .unwrap_or_else(|| Machine::usual(image.manifest.arch))
     }
+
+    fn checked_machine_for(&self, image: &Image) -> Result<Machine, VmError> {
+        let (machine, arch) = (self.machine_for(image), image.manifest.arch);
+        match machine.arch() == arch {
+            true => Ok(machine),
+            false => Err(VmError::WrongMachine { machine, arch }),
+        }
+    }
 }
 
 /// What happens on the way.
@@ -89,11 +98,7 @@ pub fn start(
     report: &mut dyn FnMut(Progress),
 ) -> Result<Started, VmError> {
     let image = Image::open(&options.image)?;
-    let machine = options.machine_for(&image);
-    if machine.arch() != image.manifest.arch {
-        let arch = image.manifest.arch;
-        return Err(VmError::WrongMachine { machine, arch });
-    }
+    let machine = options.checked_machine_for(&image)?;
     let cmdline = cmdline::of(&image, options)?;
     let disk = options.disk.as_deref().map(|disk| disk::find(disk, &image));
     let disk = disk.transpose()?;
@@ -132,7 +137,14 @@ pub fn start(
     let mut tries = 1;
     let pong = loop {
         let spec = spec_of(options, &image, &plan, &cmdline, &vm.record.name);
-        match boot(&plan, spec, options.acceleration, &image, &mut vm, report) {
+        match boot(
+            &plan,
+            spec,
+            options.acceleration,
+            &image,
+            &mut vm.record,
+            report,
+        ) {
             Err(VmError::CidTaken { cid }) if tries < CID_TRIES => cids.pass_over(cid),
             outcome => break outcome?,
         }
@@ -279,96 +291,6 @@ fn spec_of(
     }
 }
 
-/// Boots with what was asked for, or with KVM first where that may work.
-fn boot(
-    plan: &BootPlan<'_>,
-    spec: QemuSpec,
-    acceleration: Acceleration,
-    image: &Image,
-    vm: &mut Unfinished<'_>,
-    report: &mut dyn FnMut(Progress),
-) -> Result<Pong, VmError> {
-    let mut boot_with = |accelerator, reason: &str, report: &mut dyn FnMut(Progress)| {
-        report(Progress::Booting(accelerator, reason.to_owned()));
-        let spec = QemuSpec {
-            accelerator,
-            ..spec.clone()
-        };
-        boot_once(plan, &spec, vm)
-    };
-    let arch = image.manifest.arch;
-    match acceleration {
-        Acceleration::Only(Accelerator::Tcg) => boot_with(Accelerator::Tcg, "as asked", report),
-        Acceleration::Only(Accelerator::Kvm) => {
-            check_kvm(arch).map_err(|reason| VmError::Kvm { reason })?;
-            boot_with(Accelerator::Kvm, "as asked", report)
-        }
-        Acceleration::Auto => {
-            if let Err(reason) = check_kvm(arch) {
-                return boot_with(Accelerator::Tcg, &reason, report);
-            }
-            let kernel = &image.manifest.files[&image.manifest.kernel];
-            let verdict = KvmVerdict::of(&kernel.sha256, &plan.qemu);
-            if verdict.recall() == Some(false) {
-                let reason = "KVM did not start this kernel here before";
-                return boot_with(Accelerator::Tcg, reason, report);
-            }
-            match boot_with(Accelerator::Kvm, "/dev/kvm can be opened", report) {
-                Ok(pong) => {
-                    verdict.remember(true);
-                    Ok(pong)
-                }
-                Err(error) if may_be_kvms_fault(&error) => {
-                    report(Progress::KvmFailed(first_line(&error)));
-                    let reason = "KVM does not start this kernel here";
-                    let pong = boot_with(Accelerator::Tcg, reason, report)?;
-                    if matches!(error, VmError::Kvm { .. }) && plan.is_patient_with_kvm() {
-                        verdict.remember(false);
-                    }
-                    Ok(pong)
-                }
-                Err(error) => Err(error),
-            }
-        }
-    }
-}
-
-fn boot_once(
-    plan: &BootPlan<'_>,
-    spec: &QemuSpec,
-    vm: &mut Unfinished<'_>,
-) -> Result<Pong, VmError> {
-    let _ = std::fs::remove_file(&spec.console);
-    // A new one for each try: a guest that came up half the way may have written to it.
-    if let Some((from, to)) = plan.root_disk.as_deref().zip(spec.root_disk.as_deref()) {
-        disk::copy(from, to, plan.cancel)?;
-    }
-    let mut boot = Boot::new(plan);
-    let pong = boot.run(spec, &mut vm.record)?;
-    vm.record.phase = Phase::Running;
-    plan.registry.save(&vm.record)?;
-    boot.keep();
-    Ok(pong)
-}
-
-/// Whatever else goes wrong would go wrong under emulation, too, or has taken all the time.
-fn may_be_kvms_fault(error: &VmError) -> bool {
-    matches!(error, VmError::Kvm { .. } | VmError::Died { .. })
-}
-
-fn first_line(error: &VmError) -> String {
-    match error {
-        VmError::Kvm { reason } => reason.clone(),
-        error => {
-            let text = error.to_string();
-            text.lines()
-                .next()
-                .unwrap_or_default()
-                .trim_end_matches(':')
-                .to_owned()
-        }
-    }
-}
 /// Whether words for the kernel say which program is process 1 (kernel-parameters.txt).
 fn names_an_init(words: &str) -> bool {
     words
