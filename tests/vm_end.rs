@@ -10,25 +10,70 @@ mod wait;
 
 use folder::Folder;
 use serde_json::{Value, json};
+use smolvm_protocol::frame::{FrameType, encode_frame};
 use stand_ins::{
     DEVICE, QEMU, answer_pings, assert_nothing_left, folder_with, lowest_free_cid, outcome, pid,
     start,
 };
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Stdio;
+use std::thread::JoinHandle;
 use wait::{is_running, soon};
 
 const LISTENS: &str = "smolvm-guest-agent: listening on vsock port 1024\n";
 
-/// A folder with the running VM `a`.
-fn running_vm() -> Folder {
+/// What answers in the guest, and is no agent: a VM that has one is given up on at once.
+struct Stranger {
+    listener: UnixListener,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stranger {
+    fn listen(folder: &Folder) -> Self {
+        let socket = folder.path("s/vms/a/vsock.sock");
+        fs::remove_file(&socket).unwrap();
+        let listener = UnixListener::bind(socket).unwrap();
+        let own = listener.try_clone().unwrap();
+        let thread = std::thread::spawn(move || {
+            for connection in own.incoming().map_while(Result::ok) {
+                let mut connection = BufReader::new(connection);
+                let mut line = String::new();
+                let _ = connection.read_line(&mut line);
+                let answer = encode_frame(FrameType::JSON, br#"{"ok": true, "op": "hello"}"#);
+                let answer = [&b"OK 1\n"[..], &answer].concat();
+                let _ = connection.get_mut().write_all(&answer);
+            }
+        });
+        Self {
+            listener,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        // The wait for a connection ends with an error then.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// A folder with the running VM `a`, which does not end when it is asked to.
+fn running_vm() -> (Folder, Stranger) {
     let folder = folder_with(DEVICE, QEMU);
-    let mut child = start(&folder).stdout(Stdio::null()).spawn().unwrap();
+    start_vm(&folder);
+    let stranger = Stranger::listen(&folder);
+    (folder, stranger)
+}
+
+fn start_vm(folder: &Folder) {
+    let mut child = start(folder).stdout(Stdio::null()).spawn().unwrap();
     assert!(soon(|| folder.path("qemu.pid").exists()));
-    answer_pings(&folder, LISTENS, 1);
+    answer_pings(folder, LISTENS, 1);
     assert!(child.wait().unwrap().success());
-    folder
 }
 
 /// Another VM, which had stopped before this machine started.
@@ -52,7 +97,7 @@ fn json_of(folder: &Folder, arguments: &[&str], code: i32) -> Value {
 
 #[test]
 fn stopped_vm_keeps_its_record_and_logs_alone() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     folder.write("s/vms/a/root.ext4", b"its own disk");
     let (code, sentence) = outcome(&mut folder.smolctl(&["vm", "stop", "a"]));
     assert_eq!(code, 0, "{sentence}");
@@ -81,13 +126,11 @@ fn stopped_vm_keeps_its_record_and_logs_alone() {
 
 #[test]
 fn stopped_vm_of_that_name_is_replaced_by_a_start() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
     fs::remove_file(folder.path("qemu.pid")).unwrap();
-    let mut child = start(&folder).stdout(Stdio::null()).spawn().unwrap();
-    assert!(soon(|| folder.path("qemu.pid").exists()));
-    answer_pings(&folder, LISTENS, 1);
-    assert!(child.wait().unwrap().success());
+    start_vm(&folder);
+    let _stranger = Stranger::listen(&folder);
     let listed = json_of(&folder, &["vm", "list", "--json"], 0);
     assert_eq!(listed[0]["status"], "running");
     assert_eq!(
@@ -99,7 +142,7 @@ fn stopped_vm_of_that_name_is_replaced_by_a_start() {
 
 #[test]
 fn running_vm_is_forgotten_by_force_alone() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     let (code, sentence) = outcome(&mut folder.smolctl(&["vm", "rm", "a"]));
     assert_eq!(code, 1);
     assert_eq!(
@@ -115,7 +158,7 @@ fn running_vm_is_forgotten_by_force_alone() {
 
 #[test]
 fn one_that_fails_keeps_none_of_the_others_from_their_end() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     let words = ["vm", "stop", "gone", "a", "gone", "--json"];
     let results = json_of(&folder, &words, 1);
     assert_eq!(results.as_array().unwrap().len(), 2);
@@ -133,7 +176,7 @@ fn one_that_fails_keeps_none_of_the_others_from_their_end() {
 
 #[test]
 fn all_are_those_that_a_verb_is_for() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     write_stopped_vm(&folder, "b");
     write_stopped_vm(&folder, "c");
     let removed = json_of(&folder, &["vm", "rm", "--all", "--json"], 0);
@@ -162,7 +205,7 @@ fn all_are_those_that_a_verb_is_for() {
 
 #[test]
 fn logs_are_the_bytes_that_were_said_also_of_a_stopped_vm() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     let said = b"\x1b[31mred\xff\r\n";
     folder.write("s/vms/a/console.log", said);
     folder.write("s/vms/a/qemu.log", b"a warning\n");
@@ -186,7 +229,7 @@ fn logs_are_the_bytes_that_were_said_also_of_a_stopped_vm() {
 
 #[test]
 fn followed_log_goes_on_with_what_comes_until_the_vm_stops() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     let mut follow = folder.smolctl(&["vm", "logs", "a", "--follow"]);
     let mut follower = follow.stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = follower.stdout.take().unwrap();
@@ -205,7 +248,7 @@ fn followed_log_goes_on_with_what_comes_until_the_vm_stops() {
 
 #[test]
 fn interrupted_follower_ends_with_the_signals_code_and_leaves_the_vm() {
-    let folder = running_vm();
+    let (folder, _stranger) = running_vm();
     let mut follow = folder.smolctl(&["vm", "logs", "a", "-f"]);
     let mut follower = follow.stdout(Stdio::piped()).spawn().unwrap();
     let mut read = vec![0; LISTENS.len()];

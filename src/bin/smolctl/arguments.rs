@@ -310,6 +310,8 @@ pub(crate) enum VmVerb {
     /// so a guest that is not trusted wants a quota on the file system of SMOLVM_STATE_DIR.
     Start(VmStartArguments),
     /// Show the VMs of this user
+    ///
+    /// One is starting, running, stopped, or abandoned: its start was killed, and the next one ends what is left of it.
     List(VmListArguments),
     /// Power VMs off; what is known of them and their logs stay
     Stop(VmStopArguments),
