@@ -12,7 +12,8 @@ mod wait;
 use folder::Folder;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use stand_ins::{DEVICE, QEMU, assert_nothing_left, folder_with};
+use stand_ins::{DEVICE, QEMU, answer, answer_pings_as, assert_nothing_left, folder_with};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use wait::soon;
 
@@ -114,6 +115,32 @@ fn folder_that_makes_paths_of_sockets_too_long_is_told_with_what_helps() {
     );
     let path = finding(&told, "socket-path");
     assert_eq!(path["told"], "short enough for names of up to 20 letters");
+}
+
+#[test]
+fn image_that_boots_is_the_proof_and_its_vm_is_gone_afterwards() {
+    if Path::new("/dev/vhost-vsock").exists() {
+        println!("skipped, because no stand-in takes the place of this machine's /dev/vhost-vsock");
+        return;
+    }
+    let folder = able_folder(QEMU);
+    let mut doctor = folder.smolctl(&["doctor", "--image", "image"]);
+    let child = doctor.stdout(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("qemu.pid").exists()));
+    let name = format!("doctor-{}", child.id());
+    let listens = "smolvm-guest-agent: listening on vsock port 1024\n";
+    let device = answer_pings_as(&name, &folder, listens, 1);
+    // No agent any more when it is to end, so that nobody waits for it.
+    answer(&device, br#"{"ok": true, "op": "hello"}"#);
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(
+        told.contains("\nok       boot                a VM of image was ready"),
+        "{told}"
+    );
+    assert!(told.ends_with("\nA VM can be started here.\n"), "{told}");
+    assert_nothing_left(&folder);
 }
 
 #[test]

@@ -103,6 +103,27 @@ fn vm_is_neither_called_stopped_nor_forgotten_where_proc_does_not_tell_of_it() {
 }
 
 #[test]
+fn cids_are_given_out_in_the_state_folder_where_the_host_has_no_place_for_it() {
+    if !may_mount() {
+        return;
+    }
+    let folder = folder_with(DEVICE, QEMU);
+    let mut doctor = folder.smolctl(&["doctor"]);
+    doctor.env("SMOLVM_CID_POOL", "");
+    let output = with_mounts(&doctor, "mount -t tmpfs t /run", ":")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let own = folder.path("s/cids");
+    let wanted = format!(
+        "\nlimited  cid-pool            {}, so that other users' VMs",
+        own.display()
+    );
+    assert!(told.contains(&wanted), "{told}");
+    assert!(own.metadata().unwrap().is_file());
+}
+
+#[test]
 fn start_whose_disk_does_not_fit_leaves_nothing_and_says_so_in_one_sentence() {
     if !may_mount() {
         return;

@@ -5,6 +5,8 @@
 //! last descriptor of the file opened for it, so that no crash leaves a CID taken, and nothing has to be
 //! cleaned up. Processes that are to have a CID for as long as they live inherit that descriptor.
 //!
+//! Who locks bytes for nothing keeps CIDs from others, as who starts VMs for nothing does.
+//!
 //! Refuses to know who else gives out CIDs on this host: callers pass over what they see taken.
 
 use super::VmError;

@@ -71,20 +71,36 @@ pub(crate) fn lowest_free_cid(folder: &Folder) -> u32 {
 
 /// Stands in for a guest: says `words` on the console, and is asked for its version `pings` times.
 pub(crate) fn answer_pings(folder: &Folder, words: &str, pings: usize) {
-    folder.write("s/vms/a/console.log", words.as_bytes());
-    let device = UnixListener::bind(folder.path("s/vms/a/vsock.sock")).unwrap();
+    answer_pings_as("a", folder, words, pings);
+}
+
+/// The same for a VM of another name; more can be answered on the socket.
+pub(crate) fn answer_pings_as(
+    name: &str,
+    folder: &Folder,
+    words: &str,
+    pings: usize,
+) -> UnixListener {
+    folder.write(&format!("s/vms/{name}/console.log"), words.as_bytes());
+    let device = UnixListener::bind(folder.path(&format!("s/vms/{name}/vsock.sock"))).unwrap();
     for _ in 0..pings {
         answer_ping(&device);
     }
+    device
 }
 
 fn answer_ping(device: &UnixListener) {
+    let pong = br#"{"ok": true, "op": "pong", "agent_version": "test-9", "proto": 1}"#;
+    answer(device, pong);
+}
+
+/// Takes one connection and answers whatever it asks.
+pub(crate) fn answer(device: &UnixListener, json: &[u8]) {
     let mut guest = BufReader::new(device.accept().unwrap().0);
     let mut line = String::new();
     guest.read_line(&mut line).unwrap();
     assert_eq!(line, "CONNECT 1024\n");
     guest.get_mut().write_all(b"OK 1\n").unwrap();
-    let pong = br#"{"ok": true, "op": "pong", "agent_version": "test-9", "proto": 1}"#;
-    let frame = encode_frame(FrameType::JSON, pong);
+    let frame = encode_frame(FrameType::JSON, json);
     guest.get_mut().write_all(&frame).unwrap();
 }
