@@ -111,10 +111,14 @@ impl Guest {
         self.inner.fallback.as_ref()
     }
 
-    /// Whether the guest is reached by ssh. `command`, `put_*`, `get_*` and `wait_ready` are served then, all else is refused.
+    /// Where the guest's ssh server is, where the guest is reached by it. `command`, `put_*`, `get_*` and `wait_ready` are
+    /// served then, all else is refused.
     #[must_use]
-    pub fn is_over_ssh(&self) -> bool {
-        matches!(self.inner.way, Way::Ssh(_))
+    pub fn ssh_destination(&self) -> Option<&SshDestination> {
+        match &self.inner.way {
+            Way::Agent(_) => None,
+            Way::Ssh(channel) => Some(channel.destination()),
+        }
     }
 
     /// What ends every call of this guest and its clones, present and future, from another thread.

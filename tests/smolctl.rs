@@ -108,6 +108,12 @@ fn wrong_calls_end_with_2() {
         &["ping", "cid:3", "--timeout", "0"],
         &["put", "unix:/x", "l", ""],
         &["get", "unix:/x", "", "l"],
+        &["run", "cid:3", "-c", "x", "--channel", "tcp"],
+        &["run", "cid:3", "-c", "x", "--channel", "ssh"],
+        &["run", "cid:3", "-c", "x", "--ssh", "-oProxyCommand=x"],
+        &["put", "cid:3", "l", "r", "--ssh-identity", "k"],
+        &["get", "cid:3", "r", "l", "--channel", "vsock", "--ssh", "h"],
+        &["ping", "cid:3", "--channel", "ssh"],
         &["frobnicate"],
         &[],
     ] {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
 #[path = "support/ssh_server.rs"]
+#[allow(dead_code, reason = "shared with tests of the command line")]
 mod ssh_server;
 #[path = "support/wait.rs"]
 mod wait;
@@ -447,7 +448,7 @@ fn automatic_choice_falls_back_once_the_agent_is_silent_and_says_why() {
             .ssh(server.destination())
             .probe_limit(Duration::from_millis(200));
         let guest = options.connect(&absent).unwrap();
-        assert!(guest.is_over_ssh());
+        assert_eq!(guest.ssh_destination(), Some(&server.destination()));
         let reason = guest.fallback().unwrap().to_string();
         assert!(reason.contains("no agent listens there"), "{reason}");
         assert!(guest.command("true").run().unwrap().is_success());
@@ -462,7 +463,7 @@ fn automatic_choice_falls_back_once_the_agent_is_silent_and_says_why() {
         let error = explicit.unwrap().ping(LIMIT).unwrap_err();
         assert!(matches!(error, GuestError::Channel(_)), "{error}");
         let explicit = options.channel(Choice::Ssh).connect(&absent).unwrap();
-        assert!(explicit.is_over_ssh() && explicit.fallback().is_none());
+        assert!(explicit.ssh_destination().is_some() && explicit.fallback().is_none());
     });
 }
 

@@ -12,6 +12,7 @@ use crate::ssh::{SshChannel, SshDestination};
 use crate::target::Target;
 use crate::transport::Address;
 use crate::vm::Registry;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a guest is connected to, where the default is not meant.
@@ -21,6 +22,7 @@ pub struct GuestOptions {
     vmm: Option<Vmm>,
     guest_os: GuestOs,
     ssh: Option<SshDestination>,
+    ssh_identity: Option<PathBuf>,
     probe_limit: Option<Duration>,
     cancel: Option<Cancel>,
 }
@@ -61,6 +63,13 @@ impl GuestOptions {
         self
     }
 
+    /// The private key for the guest's ssh server, wherever that is.
+    #[must_use]
+    pub fn ssh_identity(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ssh_identity = Some(file.into());
+        self
+    }
+
     /// How long the agent may take to answer before the automatic choice falls back to ssh; otherwise [`PROBE_LIMIT`].
     #[must_use]
     pub fn probe_limit(mut self, limit: Duration) -> Self {
@@ -87,6 +96,10 @@ impl GuestOptions {
         }
         .map_err(GuestError::Process)?;
         let (address, ssh) = self.places(target)?;
+        let ssh = match &self.ssh_identity {
+            Some(file) => ssh.map(|destination| destination.identity(file)),
+            None => ssh,
+        };
         let facts = Facts {
             host_has_vsock: host_has_vsock(),
             vmm: self.vmm.unwrap_or(match address {

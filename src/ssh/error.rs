@@ -68,8 +68,9 @@ impl fmt::Display for SshError {
                 sentence,
             } => write!(
                 formatter,
-                "cannot reach {destination} by ssh: {}",
-                printable(sentence)
+                "cannot reach {destination} by ssh: {}{}",
+                printable(sentence),
+                advice_on(sentence)
             ),
             Self::Broken {
                 destination,
@@ -92,6 +93,16 @@ impl fmt::Display for SshError {
             Self::Read { what, .. } => write!(formatter, "cannot read {what}"),
             Self::Write { what, .. } => write!(formatter, "cannot write {what}"),
         }
+    }
+}
+
+/// What to do about the one thing that is no fault of the guest's: ssh may not ask whether a new key is right.
+fn advice_on(sentence: &str) -> &'static str {
+    match sentence.contains("Host key verification failed") {
+        true => {
+            " Log in once with ssh to accept its key, or set StrictHostKeyChecking for it in ssh's configuration."
+        }
+        false => "",
     }
 }
 

@@ -20,6 +20,18 @@ impl SshChannel {
         sink: &mut dyn Write,
         deadline: Deadline,
     ) -> Result<Fetched, SshError> {
+        match self.download(path, sink, deadline) {
+            Err(_) if self.cancel.is_cancelled() => Err(SshError::Cancelled),
+            outcome => outcome,
+        }
+    }
+
+    fn download(
+        &self,
+        path: &[u8],
+        sink: &mut dyn Write,
+        deadline: Deadline,
+    ) -> Result<Fetched, SshError> {
         if path.is_empty() {
             let sentence = "missing 'path'".to_owned();
             return Err(SshError::Refused { sentence });

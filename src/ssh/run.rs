@@ -50,7 +50,10 @@ impl SshChannel {
             limit: command.request.timeout,
             was_killed: false,
         };
-        run.stream(stdout, stderr, deadline)
+        match run.stream(stdout, stderr, deadline) {
+            Err(_) if self.cancel.is_cancelled() => Err(SshError::Cancelled),
+            outcome => outcome,
+        }
     }
 }
 

@@ -97,9 +97,19 @@ impl SshServer {
         self.folder.path().join("home")
     }
 
+    /// Where it is reached, as a person would type it.
+    pub(crate) fn address(&self) -> String {
+        format!("root@127.0.0.1:{}", self.port)
+    }
+
+    /// The private key that it lets in.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.folder.path().join("key")
+    }
+
     /// Where it is reached, by the key that it knows.
     pub(crate) fn destination(&self) -> SshDestination {
-        self.stranger().identity(self.folder.path().join("key"))
+        self.stranger().identity(self.key())
     }
 
     /// Where it is reached, by a key that it does not know.

@@ -4,6 +4,7 @@
 //! What they mean is each verb's own business.
 
 use clap::{Args, Parser, Subcommand};
+use smolvm_host::SshDestination;
 use smolvm_host::arch::Arch;
 use smolvm_host::image::Variant;
 use smolvm_host::vm::{Forward, Machine};
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Ask whether an agent answers
     Ping(PingArguments),
-    /// Wait until an agent answers
+    /// Wait until a guest answers
     WaitReady(WaitReadyArguments),
     /// Run a command in a guest; its standard input is empty
     Run(RunArguments),
@@ -87,10 +88,27 @@ pub(crate) struct PingArguments {
     pub(crate) json: bool,
 }
 
+/// By which way a guest is reached.
+#[derive(Debug, Args)]
+pub(crate) struct WayArguments {
+    /// Which way to take: the agent's vsock, ssh, or auto: ssh where vsock cannot work or the agent does not
+    /// answer
+    #[arg(long, default_value = "auto", value_parser = ["auto", "vsock", "ssh"])]
+    pub(crate) channel: String,
+    /// The guest's ssh server; otherwise the port that vm start --forward HOSTPORT:22 leads to it
+    #[arg(long, value_name = "[USER@]HOST[:PORT]")]
+    pub(crate) ssh: Option<SshDestination>,
+    /// The private key for the guest's ssh server
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ssh_identity: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct WaitReadyArguments {
     /// The guest
     pub(crate) target: OsString,
+    #[command(flatten)]
+    pub(crate) way: WayArguments,
     /// How long to wait in all
     #[arg(long, value_name = "SECONDS", default_value = "60", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: f64,
@@ -103,6 +121,8 @@ pub(crate) struct WaitReadyArguments {
 pub(crate) struct RunArguments {
     /// The guest
     pub(crate) target: OsString,
+    #[command(flatten)]
+    pub(crate) way: WayArguments,
     /// The command line, for the guest's shell
     #[arg(
         short = 'c',
@@ -134,6 +154,8 @@ pub(crate) struct PutArguments {
     pub(crate) local: PathBuf,
     /// The file or directory in the guest
     pub(crate) remote: OsString,
+    #[command(flatten)]
+    pub(crate) way: WayArguments,
     /// Permission bits in octal; otherwise those of the file here (0600 from standard input)
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
@@ -150,6 +172,8 @@ pub(crate) struct GetArguments {
     pub(crate) remote: OsString,
     /// The file or directory here; - is standard output
     pub(crate) local: PathBuf,
+    #[command(flatten)]
+    pub(crate) way: WayArguments,
     /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,

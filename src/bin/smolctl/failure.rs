@@ -5,7 +5,10 @@
 use anyhow::Error;
 use smolvm_host::GuestError;
 use smolvm_host::channel::ChannelError;
+use smolvm_host::files::PlaceError;
 use smolvm_host::image::ImageError;
+use smolvm_host::selection::SelectionError;
+use smolvm_host::ssh::SshError;
 use smolvm_host::transport::TransportError;
 use smolvm_host::vm::VmError;
 use std::ffi::OsStr;
@@ -104,12 +107,53 @@ impl Failure {
             },
             _ => AGENT,
         };
-        // A VM's name says more than its socket; any other target stands in the sentence already.
+        Self::new(code, error.into()).about(target)
+    }
+
+    /// A call to the guest `target` failed.
+    pub(crate) fn guest(target: &OsStr, error: GuestError) -> Self {
+        let code = match error {
+            GuestError::Vm(error) => return Self::unreachable(error),
+            GuestError::Channel(error) => return Self::channel(target, error),
+            GuestError::Ssh(error) => return Self::ssh(target, error),
+            GuestError::Selection(SelectionError::NoSshDestination) => {
+                return Self::usage(
+                    "it is not known where the guest's ssh server listens; name it with --ssh [USER@]HOST[:PORT]",
+                );
+            }
+            GuestError::Place(error @ PlaceError::NoName { .. }) => return Self::usage(error),
+            GuestError::Place(_) | GuestError::Read { .. } | GuestError::Process(_) => {
+                return Self::local(error);
+            }
+            _ => AGENT,
+        };
+        Self::new(code, error.into()).about(target)
+    }
+
+    /// A call by ssh to the guest `target` failed.
+    fn ssh(target: &OsStr, error: SshError) -> Self {
+        let code = match &error {
+            SshError::Cancelled => return Self::cancelled(),
+            SshError::Write { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => {
+                return Self::quiet(BROKEN_PIPE);
+            }
+            SshError::Read { .. } | SshError::Write { .. } | SshError::Program(_) => LOCAL,
+            _ => AGENT,
+        };
+        Self::new(code, error.into()).about(target)
+    }
+
+    /// A VM's name says more than its socket; any other target stands in the sentence already.
+    fn about(self, target: &OsStr) -> Self {
         let target = target.to_string_lossy().into_owned();
-        if target.contains(':') && error.to_string().contains(&target) {
-            return Self::new(code, error.into());
+        let is_told = |error: &Error| target.contains(':') && error.to_string().contains(&target);
+        Self {
+            error: self.error.map(|error| match is_told(&error) {
+                true => error,
+                false => error.context(target.clone()),
+            }),
+            ..self
         }
-        Self::new(code, Error::new(error).context(target))
     }
 
     /// A call to the guest `target` failed.

@@ -10,6 +10,7 @@ mod doctor;
 mod documentation;
 mod failure;
 mod get;
+mod guest;
 mod image;
 mod interrupt;
 mod output;
@@ -61,7 +62,7 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
     match verb {
         Verb::Ping(arguments) => ping::ping(&arguments, cancel),
         Verb::WaitReady(arguments) => ping::wait_ready(&arguments, cancel),
-        Verb::Run(arguments) => run::run(arguments, cancel),
+        Verb::Run(arguments) => run::run(&arguments, cancel),
         Verb::Put(arguments) => put::put(&arguments, cancel),
         Verb::Get(arguments) => get::get(&arguments, cancel),
         Verb::Cp(arguments) => cp::cp(&arguments, cancel),

@@ -2,26 +2,49 @@
 
 use crate::arguments::{PingArguments, WaitReadyArguments};
 use crate::failure::Failure;
+use crate::guest::{channel_to, guest_within};
 use crate::output::print_line;
-use crate::run::channel_to;
-use serde_json::json;
+use serde_json::{Value, json};
 use smolvm_host::cancel::Cancel;
-use smolvm_host::channel::{Channel, ChannelError, Pong};
-use std::ffi::OsStr;
+use smolvm_host::channel::Pong;
+use smolvm_host::deadline::Deadline;
+use smolvm_host::selection::PROBE_LIMIT;
 use std::time::{Duration, Instant};
 
 pub(crate) fn ping(arguments: &PingArguments, cancel: &Cancel) -> Result<u8, Failure> {
-    let timeout = duration(arguments.timeout);
-    ask(&arguments.target, arguments.json, cancel, |channel| {
-        channel.ping(timeout)
-    })
+    let target = &arguments.target;
+    let channel = channel_to(target, cancel)?;
+    let start = Instant::now();
+    let pong = channel
+        .ping(duration(arguments.timeout))
+        .map_err(|error| Failure::channel(target, error))?;
+    tell(arguments.json, start, &members_of(&pong), &words_of(&pong))
 }
 
 pub(crate) fn wait_ready(arguments: &WaitReadyArguments, cancel: &Cancel) -> Result<u8, Failure> {
+    let target = &arguments.target;
+    let start = Instant::now();
     let timeout = duration(arguments.timeout);
-    ask(&arguments.target, arguments.json, cancel, |channel| {
-        channel.wait_ready(timeout)
-    })
+    let deadline = Deadline::after(timeout);
+    // A short wait is shared between both ways.
+    let probe_limit = PROBE_LIMIT.min(timeout / 2);
+    let guest = guest_within(target, &arguments.way, probe_limit, cancel)?;
+    let as_failure = |error| Failure::guest(target, error);
+    guest
+        .wait_ready(deadline.remaining().unwrap_or(Duration::MAX))
+        .map_err(as_failure)?;
+    if let Some(destination) = guest.ssh_destination() {
+        let destination = destination.to_string();
+        let members = json!({ "ssh": destination });
+        return tell(
+            arguments.json,
+            start,
+            &members,
+            &format!("ssh to {destination}"),
+        );
+    }
+    let pong = guest.agent().map_err(as_failure)?;
+    tell(arguments.json, start, &members_of(pong), &words_of(pong))
 }
 
 /// Seconds as typed; too many for a clock mean no limit.
@@ -29,30 +52,23 @@ pub(crate) fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-fn ask(
-    target: &OsStr,
-    as_json: bool,
-    cancel: &Cancel,
-    call: impl FnOnce(&Channel) -> Result<Pong, ChannelError>,
-) -> Result<u8, Failure> {
-    let channel = channel_to(target, cancel)?;
-    let start = Instant::now();
-    let pong = call(&channel).map_err(|error| Failure::channel(target, error))?;
+fn members_of(pong: &Pong) -> Value {
+    json!({ "agent_version": pong.agent_version, "protocol": pong.protocol })
+}
+
+fn words_of(pong: &Pong) -> String {
+    format!("agent {}, protocol {}", pong.agent_version, pong.protocol)
+}
+
+/// Prints who answered, and after how long.
+fn tell(as_json: bool, start: Instant, members: &Value, words: &str) -> Result<u8, Failure> {
     let milliseconds = start.elapsed().as_secs_f64() * 1000.0;
     if as_json {
-        print_line(
-            &json!({
-                "agent_version": pong.agent_version,
-                "protocol": pong.protocol,
-                "milliseconds": milliseconds,
-            })
-            .to_string(),
-        )?;
+        let mut members = members.clone();
+        members["milliseconds"] = json!(milliseconds);
+        print_line(&members.to_string())?;
     } else {
-        print_line(&format!(
-            "agent {}, protocol {}, {milliseconds:.1} ms",
-            pong.agent_version, pong.protocol
-        ))?;
+        print_line(&format!("{words}, {milliseconds:.1} ms"))?;
     }
     Ok(0)
 }

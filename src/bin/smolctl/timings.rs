@@ -2,8 +2,8 @@
 
 use crate::arguments::VmTimingsArguments;
 use crate::failure::Failure;
+use crate::guest::channel_to;
 use crate::output::print_line;
-use crate::run::channel_to;
 use serde_json::json;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::{ChannelError, TIMINGS};
