@@ -7,17 +7,19 @@ mod operand;
 
 use crate::arguments::CpArguments;
 use crate::failure::Failure;
+use crate::guest::guest_of;
 use crate::output::print_line;
 use crate::ping::duration;
 use crate::progress::Progress;
+use crate::put::open;
 use operand::Operand;
 use serde_json::json;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::{ChannelError, Copied};
-use smolvm_host::files::{Source, Transfer};
+use smolvm_host::files::Transfer;
 use smolvm_host::printable::printable;
 use smolvm_host::standard_stream::StandardStream;
-use smolvm_host::{Guest, GuestError, Target};
+use smolvm_host::{Guest, GuestError};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
@@ -68,7 +70,7 @@ fn upload(
             "--mode is for one file; a tree's modes are kept",
         ));
     }
-    let guest = guest_to(target, cancel)?;
+    let guest = guest_of(target, &arguments.way, cancel)?;
     let failed = |error| Failure::guest(target, error);
     let mut transfer = Transfer::new();
     if let Some(seconds) = arguments.timeout {
@@ -77,7 +79,7 @@ fn upload(
     if let Some(mode) = arguments.mode {
         transfer = transfer.mode(mode);
     }
-    let source = match sent {
+    let mut source = match sent {
         Sent::Tree(local) => {
             let place = match fs::symlink_metadata(&local) {
                 Ok(metadata) if metadata.is_symlink() => {
@@ -87,15 +89,9 @@ fn upload(
             };
             return send_tree(&guest, &local, &place, transfer).map_err(failed);
         }
-        Sent::Stream => Source::from_stream(&std::io::stdin(), cancel),
-        Sent::File(ref local) => Source::open(local, cancel),
+        Sent::Stream => open(Path::new("-"), cancel)?,
+        Sent::File(local) => open(&local, cancel)?,
     };
-    let mut source = source.map_err(|error| match cancel.is_cancelled() {
-        true => Failure::cancelled(),
-        false => Failure::local(
-            anyhow::Error::new(error).context(format!("cannot read {}", shown(&arguments.from))),
-        ),
-    })?;
     let place = place_in_guest(path, source.name.as_deref())?;
     if place != path {
         source.name = None;
@@ -187,7 +183,7 @@ fn download(
             "standard output has the file itself, so --json has no place there",
         ));
     }
-    let guest = guest_to(target, cancel)?;
+    let guest = guest_of(target, &arguments.way, cancel)?;
     let failed = |error| Failure::guest(target, error);
     let progress = Progress::of_bytes(None);
     let mut transfer = Transfer::new().progress(|bytes| progress.set(bytes));
@@ -245,21 +241,6 @@ fn one_file(bytes: u64) -> Copied {
         entries: 1,
         bytes,
         skipped: Vec::new(),
-    }
-}
-
-fn guest_to(target: &OsStr, cancel: &Cancel) -> Result<Guest, Failure> {
-    let parsed = Target::parse(target).map_err(Failure::usage)?;
-    let options = smolvm_host::GuestOptions::new().cancel(cancel);
-    options
-        .connect(&parsed)
-        .map_err(|error| Failure::guest(target, error))
-}
-
-fn shown(operand: &OsStr) -> String {
-    match operand.as_bytes() {
-        b"-" => "standard input".to_owned(),
-        _ => operand.to_string_lossy().into_owned(),
     }
 }
 

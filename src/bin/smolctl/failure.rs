@@ -156,21 +156,6 @@ impl Failure {
         }
     }
 
-    /// A call to the guest `target` failed.
-    pub(crate) fn guest(target: &OsStr, error: GuestError) -> Self {
-        match error {
-            GuestError::Channel(error) => Self::channel(target, error),
-            GuestError::Vm(error) => Self::unreachable(error),
-            GuestError::Place(_) | GuestError::Read { .. } | GuestError::Process(_) => {
-                Self::local(error)
-            }
-            error => Self::new(
-                AGENT,
-                Error::new(error).context(target.to_string_lossy().into_owned()),
-            ),
-        }
-    }
-
     /// No agent of that name can be asked.
     pub(crate) fn unreachable(error: VmError) -> Self {
         Self::new(AGENT, error.into())

@@ -4,6 +4,7 @@ use crate::arguments::GetArguments;
 use crate::failure::Failure;
 use crate::guest::guest_of;
 use crate::ping::duration;
+use crate::progress::Progress;
 use smolvm_host::Transfer;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::standard_stream::StandardStream;
@@ -14,7 +15,8 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
         return Err(Failure::usage("the path in the guest is empty"));
     }
     let guest = guest_of(&arguments.target, &arguments.way, cancel)?;
-    let mut transfer = Transfer::new();
+    let progress = Progress::of_bytes(None);
+    let mut transfer = Transfer::new().progress(|bytes| progress.set(bytes));
     if let Some(seconds) = arguments.timeout {
         transfer = transfer.timeout(duration(seconds));
     }

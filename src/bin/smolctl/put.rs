@@ -4,10 +4,10 @@ use crate::arguments::PutArguments;
 use crate::failure::Failure;
 use crate::guest::guest_of;
 use crate::ping::duration;
-use anyhow::Context;
+use crate::progress::Progress;
+use smolvm_host::Transfer;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::files::Source;
-use smolvm_host::{Guest, Transfer};
 use std::path::Path;
 
 pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failure> {
@@ -22,26 +22,26 @@ pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failu
     if let Some(mode) = arguments.mode {
         transfer = transfer.mode(mode);
     }
-    send(&guest, arguments, transfer, cancel)?;
+    let source = open(&arguments.local, cancel)?;
+    let progress = Progress::of_bytes(Some(source.size));
+    let transfer = transfer.progress(|bytes| progress.set(bytes));
+    guest
+        .put_source(source, &arguments.remote, transfer)
+        .map_err(|error| Failure::guest(&arguments.target, error))?;
     Ok(0)
 }
 
-fn send(
-    guest: &Guest,
-    arguments: &PutArguments,
-    transfer: Transfer<'_>,
-    cancel: &Cancel,
-) -> Result<(), Failure> {
-    let outcome = if arguments.local == Path::new("-") {
-        let source = Source::from_stream(&std::io::stdin(), cancel)
-            .context("cannot keep standard input in a temporary file")
-            .map_err(|error| match cancel.is_cancelled() {
-                true => Failure::cancelled(),
-                false => Failure::local(error),
-            })?;
-        guest.put_source(source, &arguments.remote, transfer)
+/// A file to send; `-` is standard input.
+pub(crate) fn open(local: &Path, cancel: &Cancel) -> Result<Source, Failure> {
+    let (source, cannot) = if local == Path::new("-") {
+        let cannot = "cannot keep standard input in a temporary file".to_owned();
+        (Source::from_stream(&std::io::stdin(), cancel), cannot)
     } else {
-        guest.put_file(&arguments.local, &arguments.remote, transfer)
+        let cannot = format!("cannot send {}", local.display());
+        (Source::open(local, cancel), cannot)
     };
-    outcome.map_err(|error| Failure::guest(&arguments.target, error))
+    source.map_err(|error| match cancel.is_cancelled() {
+        true => Failure::cancelled(),
+        false => Failure::local(anyhow::Error::new(error).context(cannot)),
+    })
 }

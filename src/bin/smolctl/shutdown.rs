@@ -2,9 +2,10 @@
 
 use crate::arguments::ShutdownArguments;
 use crate::failure::Failure;
+use crate::guest::channel_to;
+use smolvm_host::Guest;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::ShutdownMode;
-use smolvm_host::{GuestOptions, Target};
 use std::time::Duration;
 
 /// How long the agent may take to answer; the guest ends after that.
@@ -16,11 +17,10 @@ pub(crate) fn shutdown(arguments: &ShutdownArguments, cancel: &Cancel) -> Result
         true => ShutdownMode::Reboot,
         false => ShutdownMode::PowerOff,
     };
-    let parsed = Target::parse(target).map_err(Failure::usage)?;
-    GuestOptions::new()
-        .cancel(cancel)
-        .connect(&parsed)
-        .and_then(|guest| guest.shutdown(mode, LIMIT))
+    let channel = channel_to(target, cancel)?;
+    Guest::over_channel(&channel, cancel)
+        .map_err(Failure::local)?
+        .shutdown(mode, LIMIT)
         .map_err(|error| Failure::guest(target, error))?;
     Ok(0)
 }
