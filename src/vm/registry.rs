@@ -118,6 +118,14 @@ impl Registry {
         })
     }
 
+    /// Whether a VM's start has ended without a word, for certain: its starter may have saved and ended between the
+    /// reading of this record and the look at the starter. Read again after that look, the record is final.
+    pub(super) fn has_failed_to_start(&self, record: &VmRecord) -> bool {
+        record.has_failed_to_start()
+            && matches!(self.load(&record.name), Ok(Some(now))
+                if now.is_of_start(record) && now.has_failed_to_start())
+    }
+
     /// Writes a VM's record anew.
     ///
     /// # Errors
@@ -439,6 +447,19 @@ pub(super) mod tests {
         assert!(!record.has_failed_to_start());
         record.boot_id = "another".to_owned();
         assert_eq!(record.status(), Status::Stopped);
+    }
+
+    #[test]
+    fn start_that_has_ended_well_since_its_record_was_read_has_not_failed() {
+        let (_state, registry) = registry();
+        let mut read = record("a", 3);
+        read.starter.start_time += 1;
+        lock(&registry).create(&read).unwrap();
+        assert!(registry.has_failed_to_start(&read));
+        let mut saved = read.clone();
+        saved.phase = Phase::Running;
+        registry.save(&saved).unwrap();
+        assert!(read.has_failed_to_start() && !registry.has_failed_to_start(&read));
     }
 
     #[test]

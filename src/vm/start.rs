@@ -255,7 +255,9 @@ fn register(
 
 fn make_room(lock: &RegistryLock<'_>, registry: &Registry, name: &VmName) -> Result<(), VmError> {
     match registry.get(name) {
-        Ok(record) if matches!(record.status(), Status::Stopped | Status::Abandoned) => {
+        Ok(record)
+            if record.status() == Status::Stopped || registry.has_failed_to_start(&record) =>
+        {
             stop::clear(lock, &record)
         }
         Ok(record) => Err(VmError::NameTaken { name: record.name }),

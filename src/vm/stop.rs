@@ -49,7 +49,7 @@ pub fn stop(registry: &Registry, name: &VmName, cancel: &Cancel) -> Result<Endin
     let record = registry.get(name)?;
     let ending = end(&record, cancel)?;
     let lock = registry.lock(cancel)?;
-    match record.has_failed_to_start() {
+    match registry.has_failed_to_start(&record) {
         true => clear(&lock, &record)?,
         false => lock.tidy(&record)?,
     }
@@ -79,7 +79,7 @@ pub fn remove(
 /// starting.
 pub(super) fn reclaim(lock: &RegistryLock<'_>, registry: &Registry) -> Result<(), VmError> {
     for record in registry.list()?.iter().flatten() {
-        if record.has_failed_to_start() {
+        if registry.has_failed_to_start(record) {
             let _ = clear(lock, record);
         }
     }
