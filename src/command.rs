@@ -1,6 +1,7 @@
 //! A command in a guest, in the manner of `std::process::Command`.
 //!
-//! Owns what a caller may say of it before it starts, where its output goes, and the [`Child`] that runs beside the caller.
+//! Owns what a caller may say of it before it starts, where its output goes, and the [`Child`] that runs beside the
+//! caller.
 
 mod child;
 
@@ -24,8 +25,8 @@ pub const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A command line for the guest's shell, not started yet.
 ///
-/// Its standard input is empty. Unless it is given a time limit, neither side has one: a command may rightly be silent for
-/// days.
+/// Its standard input is empty. Unless it is given a time limit, neither side has one: a command may rightly be
+/// silent for days.
 #[must_use = "a command does nothing until it is run"]
 pub struct Command<'sink> {
     guest: Guest,
@@ -98,15 +99,16 @@ impl<'sink> Command<'sink> {
             .fold(self, |command, (name, value)| command.env(name, value))
     }
 
-    /// Has the guest kill it after so long, which is [`Outcome::TimedOut`]; zero means never. Where no [`Self::deadline`] is set, this side
-    /// then waits for the guest's answer [`channel::ANSWER_MARGIN`] longer, and for ever otherwise.
+    /// Has the guest kill it after so long, which is [`Outcome::TimedOut`]; zero means never. Where no
+    /// [`Self::deadline`] is set, this side then waits for the guest's answer [`channel::ANSWER_MARGIN`] longer,
+    /// and for ever otherwise.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = Timeout::from_seconds(timeout.as_secs_f64());
         self
     }
 
-    /// Limits the time that this side waits for its end in all, connecting included. When that has passed, the command
-    /// is killed and the call fails ([`crate::guest::ErrorKind::TimedOut`]).
+    /// Limits the time that this side waits for its end in all, connecting included. When that has passed, the
+    /// command is killed and the call fails ([`crate::guest::ErrorKind::TimedOut`]).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

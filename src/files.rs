@@ -138,8 +138,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Opens a file, device or pipe. One whose size is not known (a pipe, a file of /proc) is first read to its end into
-    /// a temporary file without a name.
+    /// Opens a file, device or pipe. One whose size is not known (a pipe, a file of /proc) is first read to its end
+    /// into a temporary file without a name.
     ///
     /// # Errors
     /// Where it is a directory or cannot be read, and where `cancel` was told so meanwhile.

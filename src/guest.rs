@@ -111,8 +111,8 @@ impl Guest {
         self.inner.fallback.as_ref()
     }
 
-    /// Where the guest's ssh server is, where the guest is reached by it. `command`, `put_*`, `get_*` and `wait_ready` are
-    /// served then, all else is refused.
+    /// Where the guest's ssh server is, where the guest is reached by it. `command`, `put_*`, `get_*` and
+    /// `wait_ready` are served then, all else is refused.
     #[must_use]
     pub fn ssh_destination(&self) -> Option<&SshDestination> {
         match &self.inner.way {
@@ -168,7 +168,8 @@ impl Guest {
         Ok(pong)
     }
 
-    /// What the agent said of itself when it was first asked, which is now (within [`FEATURES_LIMIT`]) where it was not yet.
+    /// What the agent said of itself when it was first asked, which is now (within [`FEATURES_LIMIT`]) where it was
+    /// not yet.
     ///
     /// # Errors
     /// [`GuestError`].
@@ -203,8 +204,8 @@ impl Guest {
         Ok(self.require(SHUTDOWN)?.shutdown(mode, timeout)?)
     }
 
-    /// When things were done while the guest booted, by name: microseconds since its kernel started. Answered within
-    /// `timeout`.
+    /// When things were done while the guest booted, by name: microseconds since its kernel started. Answered
+    /// within `timeout`.
     ///
     /// # Errors
     /// [`GuestError`]; [`ErrorKind::Refused`] where the guest's process 1 is none of ours.

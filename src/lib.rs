@@ -1,11 +1,11 @@
 //! Host side of the SmolVM guest agent: what a program says to a guest, and how it gets one.
 //!
-//! [`Guest`] is the face of it: commands and files in a guest that runs, in the manner of `std::process`, by its agent or by
-//! ssh (`docs/host.md` has examples). Below are rooms that are each usable without the ones after it: [`image`] makes what a
-//! guest boots, [`vm`] boots and ends it, [`transport`] reaches its agent, [`channel`] speaks with the agent, [`ssh`] with a
-//! guest that has none; [`doctor`] says what of that this host can do.
-//! Refuses to know about command lines and exit codes: those are `smolctl`'s, which holds no logic
-//! that a program would want, too. The wire itself is `smolvm-protocol`'s.
+//! [`Guest`] is the face of it: commands and files in a guest that runs, in the manner of `std::process`, by its
+//! agent or by ssh (`docs/host.md` has examples). Below are rooms that are each usable without the ones after it:
+//! [`image`] makes what a guest boots, [`vm`] boots and ends it, [`transport`] reaches its agent, [`channel`]
+//! speaks with the agent, [`ssh`] with a guest that has none, [`doctor`] says what of that this host can do. Refuses to know about command lines and exit codes:
+//! those are `smolctl`'s, which holds no logic that a program would want, too. The wire itself is
+//! `smolvm-protocol`'s.
 
 pub mod arch;
 pub mod cancel;

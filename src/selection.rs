@@ -1,7 +1,8 @@
 //! Which way leads to a guest: its agent by vsock, or ssh.
 //!
-//! Owns the decision, which looks at facts alone: an explicit choice never falls back; the automatic one takes the agent
-//! where host, VMM and guest can, and ssh where they cannot or where the agent does not answer. Refuses to connect.
+//! Owns the decision, which looks at facts alone: an explicit choice never falls back; the automatic one takes the
+//! agent where host, VMM and guest can, and ssh where they cannot or where the agent does not answer. Refuses to
+//! connect.
 
 use std::fmt;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! What a host says to a guest over ssh, where there is no agent: `wait_ready`, `run`, `put_file`, `get_file`.
 //!
-//! Owns the same calls as [`crate::channel`] as far as scripts for the guest's `sh` can make them. The system's `ssh` is a child
-//! process a call; what it may do is its own configuration's business. Refuses a terminal and questions. Every call ends as the
-//! channel's do, and takes what it started in the guest with it, as long as the connection lives or its end is seen there.
+//! Owns the same calls as [`crate::channel`] as far as scripts for the guest's `sh` can make them. The system's
+//! `ssh` is a child process a call; what it may do is its own configuration's business. Refuses a terminal and
+//! questions. Every call ends as the channel's do, and takes what it started in the guest with it, as long as the
+//! connection lives or its end is seen there.
 
 mod destination;
 mod dialogue;
@@ -52,8 +53,8 @@ impl SshChannel {
         &self.destination
     }
 
-    /// Logs in again and again until the guest lets us, for `timeout` in all. A refusal may pass, too: a guest that boots may have its
-    /// keys later than its server.
+    /// Logs in again and again until the guest lets us, for `timeout` in all. A refusal may pass, too: a guest that
+    /// boots may have its keys later than its server.
     ///
     /// # Errors
     /// [`SshError`]: that of the last try.

@@ -280,6 +280,19 @@ fn guest_that_becomes_ready_is_waited_for_and_known_then() {
 }
 
 #[test]
+fn agent_that_answers_is_taken_where_ssh_would_be_possible_too() {
+    let agent = Agent::start();
+    let ssh = "nobody@127.0.0.1:1".parse().unwrap();
+    let guest = GuestOptions::new()
+        .ssh(ssh)
+        .connect(&target(&agent))
+        .unwrap();
+    assert!(guest.ssh_destination().is_none() && guest.fallback().is_none());
+    drop(agent);
+    assert_eq!(guest.agent().unwrap().protocol, 1, "asked already");
+}
+
+#[test]
 fn what_the_agent_does_not_serve_is_told_by_its_name() {
     let agent = Agent::start();
     let guest = guest(&agent);

@@ -192,6 +192,23 @@ fn large_output_arrives_whole_on_both_streams() {
 }
 
 #[test]
+fn standard_error_is_heard_while_standard_output_never_stops() {
+    with_server(|_, guest| {
+        let (sender, receiver) = mpsc::channel();
+        let child = guest
+            .command("yes & sleep 1; echo err >&2; wait")
+            .shell(Shell::Raw)
+            .stdout(io::sink())
+            .stderr(Sender(sender))
+            .spawn()
+            .unwrap();
+        let heard = receiver.recv_timeout(Duration::from_secs(10));
+        drop(child);
+        assert_eq!(heard.unwrap(), b"err\n");
+    });
+}
+
+#[test]
 fn list_of_processes_on_standard_error_ends_nothing() {
     with_each_server(|_, guest| {
         let line = "cat /proc/[0-9]*/cmdline >&2 2>/dev/null; echo done >&2; exit 3";

@@ -9,7 +9,8 @@ use std::thread::{self, JoinHandle};
 
 /// A command that runs beside the caller. It has no number here: that is the guest's.
 ///
-/// Dropping it hangs up, which kills the command, and waits until that is said. [`Child::wait`] waits for its own end.
+/// Dropping it hangs up, which kills the command, and waits until that is said. [`Child::wait`] waits for its own
+/// end.
 #[derive(Debug)]
 pub struct Child {
     cancel: Cancel,
@@ -52,8 +53,8 @@ impl Child {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Hangs up, which kills the command and what it started in its process group. [`Self::wait`] then tells that it was
-    /// cancelled, unless it had ended before.
+    /// Hangs up, which kills the command and what it started in its process group. [`Self::wait`] then tells that
+    /// it was cancelled, unless it had ended before.
     pub fn kill(&self) {
         self.cancel.cancel();
     }

@@ -1,6 +1,7 @@
 //! Why a call to a guest failed, whichever way led to it.
 //!
-//! The layers' own errors are kept as they are; [`GuestError::kind`] puts both ways' errors under the same few heads.
+//! The layers' own errors are kept as they are; [`GuestError::kind`] puts both ways' errors under the same few
+//! heads.
 
 use crate::channel::ChannelError;
 use crate::files::PlaceError;

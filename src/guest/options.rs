@@ -12,6 +12,7 @@ use crate::ssh::{SshChannel, SshDestination};
 use crate::target::Target;
 use crate::transport::Address;
 use crate::vm::Registry;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,8 +56,8 @@ impl GuestOptions {
         self
     }
 
-    /// Where the guest's ssh server is; otherwise, for a registered VM, the port of this machine that leads to the guest's port 22, if
-    /// one does.
+    /// Where the guest's ssh server is; otherwise, for a registered VM, the port of this machine that leads to the
+    /// guest's port 22, if one does.
     #[must_use]
     pub fn ssh(mut self, destination: SshDestination) -> Self {
         self.ssh = Some(destination);
@@ -70,14 +71,16 @@ impl GuestOptions {
         self
     }
 
-    /// How long the agent may take to answer before the automatic choice falls back to ssh; otherwise [`PROBE_LIMIT`].
+    /// How long the agent may take to answer before the automatic choice falls back to ssh; otherwise
+    /// [`PROBE_LIMIT`].
     #[must_use]
     pub fn probe_limit(mut self, limit: Duration) -> Self {
         self.probe_limit = Some(limit);
         self
     }
 
-    /// Ends the guest's calls, and connecting, when `cancel` is told so. [`Guest::canceller`] ends those of that guest alone.
+    /// Ends the guest's calls, and connecting, when `cancel` is told so. [`Guest::canceller`] ends those of that
+    /// guest alone.
     #[must_use]
     pub fn cancel(mut self, cancel: &Cancel) -> Self {
         self.cancel = Some(cancel.clone());
@@ -87,8 +90,8 @@ impl GuestOptions {
     /// Connects.
     ///
     /// # Errors
-    /// [`GuestError::Vm`] where no such VM runs, [`GuestError::Selection`] where no way leads to it. An agent that does not answer is
-    /// an error of the first call.
+    /// [`GuestError::Vm`] where no such VM runs, [`GuestError::Selection`] where no way leads to it. An agent that
+    /// does not answer is an error of the first call.
     pub fn connect(&self, target: &Target) -> Result<Guest, GuestError> {
         let cancel = match &self.cancel {
             Some(cancel) => cancel.part(),
@@ -130,7 +133,7 @@ impl GuestOptions {
         };
         let registry = Registry::open()?;
         let address = registry.address_of(name)?;
-        let forwarded = registry.get(name)?.ssh_port.map(SshDestination::forwarded);
+        let forwarded = registry.get(name)?.ssh_port.map(of_own_vm);
         Ok((address, self.ssh.clone().or(forwarded)))
     }
 
@@ -154,4 +157,12 @@ impl GuestOptions {
             }
         }
     }
+}
+
+/// The server behind a port that the VM's own QEMU holds. Each VM makes host keys of its own, so the port's last
+/// one is worth nothing.
+fn of_own_vm(port: NonZeroU16) -> SshDestination {
+    SshDestination::forwarded(port)
+        .option("StrictHostKeyChecking=no")
+        .option("UserKnownHostsFile=/dev/null")
 }

@@ -11,11 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 impl Guest {
-    /// Stores the file `local` in the guest as `remote`, or within it where that is a directory. Its permission bits (0o777 of
-    /// them) go along.
+    /// Stores the file `local` in the guest as `remote`, or within it where that is a directory. Its permission
+    /// bits (0o777 of them) go along.
     ///
     /// # Errors
-    /// [`GuestError`]; the target in the guest is then as it was. [`GuestError::Read`] where `local` cannot be read.
+    /// [`GuestError`]; the target in the guest is then as it was. [`GuestError::Read`] where `local` cannot be
+    /// read.
     pub fn put_file(
         &self,
         local: impl AsRef<Path>,
@@ -43,12 +44,12 @@ impl Guest {
         self.put_from(&mut source.file, source.size, remote, transfer)
     }
 
-    /// Stores `size` bytes of a reader in the guest as `remote`. What the reader has beyond them is not read, and the time that
-    /// it takes is not cut short.
+    /// Stores `size` bytes of a reader in the guest as `remote`. What the reader has beyond them is not read, and
+    /// the time that it takes is not cut short.
     ///
     /// # Errors
-    /// [`GuestError`]; the target in the guest is then as it was. [`super::ErrorKind::Local`] where the reader fails or
-    /// ends early.
+    /// [`GuestError`]; the target in the guest is then as it was. [`super::ErrorKind::Local`] where the reader
+    /// fails or ends early.
     pub fn put_from(
         &self,
         reader: &mut dyn Read,
@@ -70,8 +71,8 @@ impl Guest {
         Ok(())
     }
 
-    /// Fetches the guest's file `remote` to `local`, or within it where that is a directory. What is there is replaced once
-    /// all of the file has come. Its permission bits (0o777 of them) come along.
+    /// Fetches the guest's file `remote` to `local`, or within it where that is a directory. What is there is
+    /// replaced once all of the file has come. Its permission bits (0o777 of them) come along.
     ///
     /// # Errors
     /// [`GuestError`]; what was there is then as it was. [`GuestError::Place`] where `local` cannot be meant.

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Where a guest's ssh server is, and who logs in: `[USER@]HOST[:PORT]`, an IPv6 address in brackets where a port follows. What is
-/// not given is as the user's own configuration of ssh has it, the policy on host keys included.
+/// Where a guest's ssh server is, and who logs in: `[USER@]HOST[:PORT]`, an IPv6 address in brackets where a port
+/// follows. What is not given is as the user's own configuration of ssh has it, the policy on host keys included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SshDestination {
     user: Option<String>,
@@ -58,15 +58,16 @@ impl SshDestination {
         self
     }
 
-    /// An option for ssh, as in ssh_config(5): `StrictHostKeyChecking=accept-new`. Of two with a name, the first counts.
+    /// An option for ssh, as in ssh_config(5): `StrictHostKeyChecking=accept-new`. Of two with a name, the first
+    /// counts.
     #[must_use]
     pub fn option(mut self, option: impl AsRef<OsStr>) -> Self {
         self.options.push(option.as_ref().to_owned());
         self
     }
 
-    /// The arguments that have ssh run `command` there: no question, no terminal, at most `connect_limit` to connect, and what ssh
-    /// itself has to say in the file `log`.
+    /// The arguments that have ssh run `command` there: no question, no terminal, at most `connect_limit` to
+    /// connect, and what ssh itself has to say in the file `log`.
     pub(super) fn arguments(
         &self,
         connect_limit: Duration,

@@ -9,7 +9,8 @@ use super::{CONNECT_LIMIT, SshChannel, SshError};
 use crate::deadline::Deadline;
 use std::io;
 
-/// So much of what a script says is kept: what one read can bring, so that nothing is lost that follows its first line at once.
+/// So much of what a script says is kept: what one read can bring, so that nothing is lost that follows its first
+/// line at once.
 const MAX_SAID_BYTES: usize = BUFFER_BYTES;
 /// What a script's last line says where it has served the request.
 const SERVED: &str = "0";

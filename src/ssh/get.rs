@@ -1,4 +1,5 @@
-//! `get_file` over ssh: mode and size on a line, then the file to its real end, and a last line that says that this was all.
+//! `get_file` over ssh: mode and size on a line, then the file to its real end, and a last line that says that this
+//! was all.
 
 use super::dialogue::Dialogue;
 use super::marks::MarkedStream;

@@ -1,7 +1,7 @@
 //! One stream of a guest: what a script says to the host in it, and what is the command's or the file's.
 //!
-//! Owns the parts of such a stream. Whatever comes before the first marked line is noise (a shell's start-up files talk), and is kept
-//! for a sentence only. Memory stays bounded by a mark's length, a word's and the noise's.
+//! Owns the parts of such a stream. Whatever comes before the first marked line is noise (a shell's start-up files
+//! talk), and is kept for a sentence only. Memory stays bounded by a mark's length, a word's and the noise's.
 
 use super::script::Mark;
 use std::io;
@@ -152,7 +152,8 @@ impl MarkedStream {
         true
     }
 
-    /// Removes and gives what is before the mark, and the mark; where there is none, what cannot be the beginning of one.
+    /// Removes and gives what is before the mark, and the mark; where there is none, what cannot be the beginning
+    /// of one.
     fn up_to_mark(&mut self) -> (Vec<u8>, bool) {
         let length = self.mark.len();
         let at = self

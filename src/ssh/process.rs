@@ -1,7 +1,8 @@
 //! One run of the system's `ssh`.
 //!
-//! Owns the process, its three pipes, none of which blocks, and the file that ssh's own words go to. The process never outlives this: when
-//! it is dropped, its standard input ends, which ends what a script has started in the guest, and soon after that it is killed.
+//! Owns the process, its three pipes, none of which blocks, and the file that ssh's own words go to. The process
+//! never outlives this: when it is dropped, its standard input ends, which ends what a script has started in the
+//! guest, and soon after that it is killed.
 
 use super::{SshChannel, SshError};
 use crate::cancel::Cancel;
@@ -49,6 +50,7 @@ pub(super) struct SshProcess {
     buffer: Vec<u8>,
     /// Whether our script runs in the guest, and would see its standard input end.
     has_begun: bool,
+    is_stdouts_turn: bool,
 }
 
 impl SshProcess {
@@ -80,6 +82,7 @@ impl SshProcess {
             cancel: channel.cancel.clone(),
             buffer: vec![0; BUFFER_BYTES],
             has_begun: false,
+            is_stdouts_turn: false,
         };
         process.unblock().map_err(SshError::Program)?;
         Ok(process)
@@ -97,7 +100,8 @@ impl SshProcess {
         Ok(())
     }
 
-    /// Our script runs in the guest. Until then, standard output is not read: nothing of it is lost, and nothing has to be kept.
+    /// Our script runs in the guest. Until then, standard output is not read: nothing of it is lost, and nothing
+    /// has to be kept.
     pub(super) fn set_begun(&mut self) {
         self.has_begun = true;
     }
@@ -116,12 +120,13 @@ impl SshProcess {
                 return Ok(Event::End);
             }
             let [writable, stdout, stderr] = self.wait(wants_to_write, deadline)?;
-            if stdout {
+            // In turn, so that neither stream can keep the other from being heard.
+            self.is_stdouts_turn = !self.is_stdouts_turn;
+            if stdout && (self.is_stdouts_turn || !stderr) {
                 if let Some(count) = read_or_close(&mut self.stdout, &mut self.buffer) {
                     return Ok(Event::Stdout(&self.buffer[..count]));
                 }
-            }
-            if stderr {
+            } else if stderr {
                 if let Some(count) = read_or_close(&mut self.stderr, &mut self.buffer) {
                     return Ok(Event::Stderr(&self.buffer[..count]));
                 }

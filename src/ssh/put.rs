@@ -15,8 +15,8 @@ impl SshChannel {
     /// Stores `size` bytes of `source` in the guest. What `source` has beyond them is not read.
     ///
     /// # Errors
-    /// [`SshError`]; the target in the guest is then as it was. [`SshError::Read`] where `source` fails or ends early. The time that
-    /// `source` takes is not cut short.
+    /// [`SshError`]; the target in the guest is then as it was. [`SshError::Read`] where `source` fails or ends
+    /// early. The time that `source` takes is not cut short.
     pub fn put_file(
         &self,
         source: &mut dyn Read,

@@ -1,7 +1,8 @@
 //! `run` over ssh: a command in the guest, its output streamed, its end told as the agent would.
 //!
-//! The time limit is kept by this side, from the command's start: a word on the script's standard input kills the command's group. What
-//! outlives the command's leader and keeps its output open keeps the call open, too, and is out of reach of a kill then.
+//! The time limit is kept by this side, from the command's start: a word on the script's standard input kills the
+//! command's group. What outlives the command's leader and keeps its output open keeps the call open, too, and is
+//! out of reach of a kill then.
 
 use super::dialogue::Dialogue;
 use super::marks::MarkedStream;

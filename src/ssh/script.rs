@@ -13,7 +13,8 @@ pub(super) const PUT: &str = include_str!("put.sh");
 pub(super) const GET: &str = include_str!("get.sh");
 pub(super) const READY: &str = include_str!("ready.sh");
 
-/// The longest argument that Linux passes to a program (MAX_ARG_STRLEN in execve(2)), its last byte, zero, left out.
+/// The longest argument that Linux passes to a program (MAX_ARG_STRLEN in execve(2)), its last byte, zero, left
+/// out.
 const MAX_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
 const NONCE_BYTES: usize = 16;
 

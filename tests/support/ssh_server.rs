@@ -1,8 +1,8 @@
 //! A real ssh server on a port of 127.0.0.1, whose users have a `sh` of the test's choice.
 //!
-//! Owns the port, the folder that is the user's home there, and every connection's process: all are gone when it is dropped. Each
-//! connection is served in a mount namespace of its own, where `/etc/passwd`, `/bin/sh` and the keys are the test's. What a machine
-//! lacks for that is said.
+//! Owns the port, the folder that is the user's home there, and every connection's process: all are gone when it is
+//! dropped. Each connection is served in a mount namespace of its own, where `/etc/passwd`, `/bin/sh` and the keys
+//! are the test's. What a machine lacks for that is said.
 
 use smolvm_host::SshDestination;
 use std::fs::{self, Permissions};
