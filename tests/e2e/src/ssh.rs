@@ -2,6 +2,9 @@
 
 use crate::guest::{Checked, Guest, holds, same};
 use crate::report::Case;
+use smolvm_host::cancel::Cancel;
+use smolvm_host::{Outcome, SshDestination, Transfer};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -39,6 +42,7 @@ pub(crate) const ALL: &[Case<SshGuest>] = &[
     ),
     ("ssh_login_without_the_key_is_refused", stranger),
     ("file_by_sftp_comes_back_the_same", sftp),
+    ("library_by_ssh_does_as_it_does_by_the_agent", library),
     (
         "host_keys_were_made_by_the_guest_and_are_its_own",
         host_keys,
@@ -133,6 +137,59 @@ fn stranger(SshGuest { login, .. }: &SshGuest) -> Checked {
     let output = run(client("ssh", login, &other).args(["root@127.0.0.1", "echo in"]))?;
     same("exit code", &output.status.code(), &Some(255))?;
     same("standard output", &output.stdout, &Vec::new())
+}
+
+fn library(SshGuest { guest, login }: &SshGuest) -> Checked {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let port = NonZeroU16::new(login.port).ok_or("port 0")?;
+    let destination = SshDestination::forwarded(port)
+        .identity(&login.key)
+        .option("StrictHostKeyChecking=no")
+        .option("UserKnownHostsFile=/dev/null");
+    let cancel = Cancel::new().map_err(|error| told(&error))?;
+    let by_ssh =
+        smolvm_host::Guest::over_ssh(&destination, &cancel).map_err(|error| told(&error))?;
+    let output = by_ssh
+        .command("uname -r; echo problem >&2; exit 7")
+        .output();
+    let output = output.map_err(|error| told(&error))?;
+    let release = guest.text("uname -r")?;
+    same("outcome", &output.outcome, &Outcome::Exited(7))?;
+    same(
+        "standard output",
+        &output.stdout,
+        &format!("{release}\n").into_bytes(),
+    )?;
+    same("standard error", &output.stderr, &b"problem\n".to_vec())?;
+    let late = by_ssh
+        .command("sleep 77 & sleep 77")
+        .timeout(Duration::from_secs(1))
+        .run();
+    same(
+        "time limit",
+        &late.map_err(|error| told(&error))?,
+        &Outcome::TimedOut(1.0),
+    )?;
+    let left = guest.text("ps | grep -c '[s]leep 77' || true")?;
+    same("what is left of it", &left, &"0".to_owned())?;
+
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|number| (number / 7) as u8).collect();
+    let size = bytes.len() as u64;
+    let (mut there, mut back) = (bytes.as_slice(), Vec::new());
+    by_ssh
+        .put_from(
+            &mut there,
+            size,
+            "/root/by-ssh",
+            Transfer::new().mode(0o640),
+        )
+        .map_err(|error| told(&error))?;
+    let fetched = by_ssh
+        .get_to("/root/by-ssh", &mut back, Transfer::new())
+        .map_err(|error| told(&error))?;
+    same("mode", &fetched.mode, &0o640)?;
+    holds("the file came back changed", back == bytes)?;
+    guest.text("rm /root/by-ssh").map(drop)
 }
 
 fn sftp(SshGuest { login, .. }: &SshGuest) -> Checked {
