@@ -149,6 +149,34 @@ fn signal_ends_the_command_there() {
 }
 
 #[test]
+fn missing_ssh_and_missing_temporary_folder_are_told_apart() {
+    let told = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_smolctl"));
+        command.args([
+            "put",
+            NOBODY,
+            "/etc/passwd",
+            "x",
+            "--channel",
+            "ssh",
+            "--ssh",
+            "127.0.0.1:1",
+        ]);
+        command.args(["--timeout", "20"]).env(name, "/nowhere");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        stderr_of(&output)
+    };
+    let said = told("PATH");
+    assert!(said.contains("there is no program 'ssh' here"), "{said}");
+    let said = told("TMPDIR");
+    assert!(
+        said.contains("temporary file") && said.contains("/nowhere"),
+        "{said}"
+    );
+}
+
+#[test]
 fn host_key_that_is_not_known_is_refused_with_what_to_do() {
     let Some(place) = Place::new() else { return };
     let output = Command::new(env!("CARGO_BIN_EXE_smolctl"))

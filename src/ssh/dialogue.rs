@@ -35,7 +35,10 @@ impl Dialogue {
         arguments: &[&[u8]],
         deadline: Deadline,
     ) -> Result<Self, SshError> {
-        let mark = Mark::new().map_err(SshError::Program)?;
+        let mark = Mark::new().map_err(|source| SshError::Read {
+            what: "random bytes".to_owned(),
+            source,
+        })?;
         let line = command_line(script, &mark, arguments)?;
         let begin_by = deadline.or_earlier(Deadline::after(CONNECT_LIMIT));
         let process = SshProcess::start(channel, &line, begin_by)?;

@@ -59,7 +59,10 @@ impl SshProcess {
         command_line: &OsStr,
         deadline: Deadline,
     ) -> Result<Self, SshError> {
-        let log = NamedTempFile::new().map_err(SshError::Program)?;
+        let log = NamedTempFile::new().map_err(|source| SshError::Write {
+            what: "a temporary file for ssh's words".to_owned(),
+            source,
+        })?;
         let limit = deadline.remaining().unwrap_or(TCP_LIMIT).min(TCP_LIMIT);
         let arguments = channel
             .destination

@@ -5,6 +5,7 @@
 //! are the test's. What a machine lacks for that is said.
 
 use smolvm_host::SshDestination;
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU16;
@@ -251,22 +252,29 @@ fn found(paths: &[&str]) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("there is no {} here", paths[0]))
 }
 
-/// What one of the project's scripts brings for this machine's architecture.
-fn brought(script: &str) -> Result<PathBuf, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("scripts")
-        .join(script);
+/// What one of the project's scripts brings for this machine's architecture; asked once, since a machine without a
+/// mirror may take long to say so.
+fn brought(script: &'static str) -> Result<PathBuf, String> {
+    static BROUGHT: Mutex<BTreeMap<&str, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut brought = BROUGHT.lock().unwrap();
+    brought
+        .entry(script)
+        .or_insert_with(|| bring(script))
+        .clone()
+}
+
+fn bring(script: &str) -> Result<PathBuf, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     let mut command = Command::new("bash");
-    command.arg(&script).arg(std::env::consts::ARCH);
+    command.arg(folder.join(script)).arg(std::env::consts::ARCH);
     let output = command.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let reason = said.lines().last().unwrap_or("no reason given");
-        return Err(format!("{} failed: {reason}", script.display()));
+        return Err(format!("scripts/{script} failed: {reason}"));
     }
-    Ok(PathBuf::from(
-        String::from_utf8_lossy(&output.stdout).trim(),
-    ))
+    let path = String::from_utf8_lossy(&output.stdout);
+    Ok(PathBuf::from(path.trim()))
 }
 
 fn succeeds(command: &mut Command) -> Result<(), String> {

@@ -143,8 +143,7 @@ pub(crate) struct RunArguments {
     /// Which shell: that of a login ($SHELL -lc), or raw (/bin/sh -c)
     #[arg(long, default_value = "login", value_parser = ["login", "raw"])]
     pub(crate) shell: String,
-    /// Have the agent kill the command after so long, and wait 45 s more for it to say so; 0 means
-    /// never
+    /// Have the command killed after so long, and wait 45 s more to be told so; 0 means never
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = limit)]
     pub(crate) timeout: Option<f64>,
     /// Set a variable for the command (repeatable)
