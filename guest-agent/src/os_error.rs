@@ -35,6 +35,18 @@ pub(crate) fn sentence(error: &io::Error) -> String {
     format!("[Errno {number}] {words}")
 }
 
+/// Linux's errors from 1 on, in order; the same on all of our architectures.
+const NAMES: &str = "EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT \
+    ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE EROFS \
+    EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP";
+
+/// An error's name; `None` where it is none of the first forty, which programs that do not start rarely meet.
+pub(crate) fn name(errno: i32) -> Option<&'static str> {
+    NAMES
+        .split(' ')
+        .nth(usize::try_from(errno).ok()?.checked_sub(1)?)
+}
+
 /// An error about `path`.
 pub(crate) fn sentence_about(error: &io::Error, path: &[u8]) -> String {
     format!("{}: {}", sentence(error), quoted(&shown(path)))
@@ -43,6 +55,24 @@ pub(crate) fn sentence_about(error: &io::Error, path: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_named_by_their_numbers() {
+        for (errno, expected) in [
+            (libc::EPERM, Some("EPERM")),
+            (libc::ENOENT, Some("ENOENT")),
+            (libc::EAGAIN, Some("EAGAIN")),
+            (libc::ENOTDIR, Some("ENOTDIR")),
+            (libc::ETXTBSY, Some("ETXTBSY")),
+            (libc::ENAMETOOLONG, Some("ENAMETOOLONG")),
+            (libc::ELOOP, Some("ELOOP")),
+            (libc::ELOOP + 1, None),
+            (0, None),
+            (-1, None),
+        ] {
+            assert_eq!(name(errno), expected);
+        }
+    }
 
     #[test]
     fn errors_read_as_python_prints_them() {

@@ -100,6 +100,14 @@ impl<'a> Variables<'a> {
     }
 }
 
+fn in_c(words: &[&[u8]]) -> Result<Vec<CString>, NulError> {
+    let mut in_c = Vec::with_capacity(words.len());
+    for word in words {
+        in_c.push(CString::new(*word)?);
+    }
+    Ok(in_c)
+}
+
 /// Where programs are looked for without a `PATH`, as Python's `os.defpath` says.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
@@ -125,6 +133,8 @@ fn candidates(program: &[u8], path: Option<&[u8]>) -> Result<Vec<CString>, NulEr
 #[derive(Debug)]
 pub(crate) struct StartError {
     pub(crate) reason: String,
+    /// The error's number.
+    pub(crate) errno: Option<i32>,
     /// The file that it was about.
     path: Option<Vec<u8>>,
 }
@@ -133,6 +143,7 @@ impl StartError {
     fn new(error: &io::Error, path: Option<&[u8]>) -> Self {
         Self {
             reason: os_error::sentence(error),
+            errno: error.raw_os_error(),
             path: path.map(<[u8]>::to_vec),
         }
     }
@@ -142,6 +153,7 @@ impl From<NulError> for StartError {
     fn from(_: NulError) -> Self {
         Self {
             reason: "the command has a NUL byte".to_owned(),
+            errno: None,
             path: None,
         }
     }
@@ -174,25 +186,32 @@ impl Process {
     pub(crate) fn start(request: &RunRequest, inherited: &Inheritance) -> Result<Self, StartError> {
         reap_late_ones();
         let (shell, flag) = match request.shell {
-            Shell::Login => (inherited.login_shell(), c"-lc"),
-            Shell::Raw => (DEFAULT_SHELL, c"-c"),
+            Shell::Login => (inherited.login_shell(), b"-lc".as_slice()),
+            Shell::Raw => (DEFAULT_SHELL, b"-c".as_slice()),
         };
+        let mut words: Vec<&[u8]> = Vec::with_capacity(request.argv.len().max(3));
+        if request.argv.is_empty() {
+            words.extend_from_slice(&[shell, flag, &request.command]);
+        }
+        for argument in &request.argv {
+            words.push(argument);
+        }
+        let executed = words[0];
         let variables = inherited.with(request);
-        let arguments = [
-            CString::new(shell)?,
-            flag.to_owned(),
-            CString::new(request.command.as_slice())?,
-        ];
         let program = spawn::Program {
-            candidates: &candidates(shell, variables.get(b"PATH"))?,
-            arguments: &arguments,
+            candidates: &candidates(executed, variables.get(b"PATH"))?,
+            arguments: &in_c(&words)?,
             environment: &variables.in_c()?,
+            directory: &in_c(&[&request.directory])?[0],
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
         };
         let spawned = spawn::spawn_piped(&program).map_err(|error| match error {
             spawn::SpawnError::Null(error) => StartError::new(&error, Some(b"/dev/null")),
-            spawn::SpawnError::Execute(error) => StartError::new(&error, Some(shell)),
+            spawn::SpawnError::Directory(error) => {
+                StartError::new(&error, Some(&request.directory))
+            }
+            spawn::SpawnError::Execute(error) => StartError::new(&error, Some(executed)),
             spawn::SpawnError::System(error) => StartError::new(&error, None),
         })?;
         match process::open_pidfd(spawned.pid) {

@@ -18,6 +18,8 @@ pub struct Answer {
     pub op: Option<String>,
     /// Why it was not served.
     pub error: Option<String>,
+    /// The name of the operating system's error behind that, such as `ENOENT`.
+    pub errno: Option<String>,
     /// A command's exit status, or minus the number of the signal that killed it.
     pub exit_code: Option<i32>,
     /// The time limit in seconds that a command overran.
@@ -66,6 +68,7 @@ impl Answer {
             "ok",
             "op",
             "error",
+            "errno",
             "exit_code",
             "timeout",
             "agent_version",
@@ -81,6 +84,7 @@ impl Answer {
             ok,
             op,
             error,
+            errno,
             exit_code,
             timeout,
             agent_version,
@@ -101,6 +105,7 @@ impl Answer {
             ok,
             op: string("op", op)?,
             error: string("error", error)?,
+            errno: string("errno", errno)?,
             exit_code: number("exit_code", exit_code)?,
             timeout: number("timeout", timeout)?,
             agent_version: string("agent_version", agent_version)?,

@@ -8,11 +8,13 @@
 mod encode;
 mod environment;
 pub(crate) mod parse;
+mod run;
 
 use crate::response::Refusal;
 use std::time::Duration;
 
 pub use environment::MAX_ENVIRONMENT_ENTRIES;
+pub use run::MAX_ARGUMENTS;
 
 /// What a host asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +53,7 @@ pub type Environment = Vec<(Vec<u8>, Vec<u8>)>;
 /// A command to run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunRequest {
-    /// The command line, never empty; interpreted by the shell.
+    /// The command line, interpreted by the shell; empty where there is `argv` alone.
     pub command: Vec<u8>,
     /// Which shell interprets it.
     pub shell: Shell,
@@ -59,6 +61,19 @@ pub struct RunRequest {
     pub timeout: Option<Timeout>,
     /// Variables on top of the agent's own; a later entry of a name wins.
     pub environment: Environment,
+    /// A program and its arguments, in place of `command` and `shell` where it is not empty
+    /// (`run_argv`).
+    pub argv: Vec<Vec<u8>>,
+    /// The working directory; where it is empty, the agent's own (`run_cwd`).
+    pub directory: Vec<u8>,
+}
+
+impl RunRequest {
+    /// Whether it asks for an addition, which other agents do not know and answers tell more of.
+    #[must_use]
+    pub fn uses_additions(&self) -> bool {
+        !self.argv.is_empty() || !self.directory.is_empty()
+    }
 }
 
 /// How a command line is interpreted.

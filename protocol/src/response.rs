@@ -13,6 +13,7 @@ use std::fmt;
 pub struct Refusal {
     sentence: String,
     of_run: bool,
+    errno: Option<&'static str>,
 }
 
 impl Refusal {
@@ -22,6 +23,7 @@ impl Refusal {
         Self {
             sentence: sentence.into(),
             of_run: false,
+            errno: None,
         }
     }
 
@@ -32,6 +34,12 @@ impl Refusal {
             of_run: true,
             ..self
         }
+    }
+
+    /// The same with the name of the operating system's error, such as `ENOENT`, where that is known.
+    #[must_use]
+    pub fn with_errno(self, errno: Option<&'static str>) -> Self {
+        Self { errno, ..self }
     }
 
     /// What was wrong and, where that helps, what to do.
@@ -104,11 +112,22 @@ impl Response<'_> {
                 json_string(agent_version),
                 joined(features.iter().map(|feature| json_string(feature)))
             ),
-            Self::Refused(Refusal { sentence, of_run }) => format!(
-                "{{\"ok\": false, {}\"error\": {}}}",
-                if *of_run { "\"op\": \"error\", " } else { "" },
-                json_string(sentence)
-            ),
+            Self::Refused(refusal) => [
+                "{\"ok\": false, ",
+                if refusal.of_run {
+                    "\"op\": \"error\", "
+                } else {
+                    ""
+                },
+                "\"error\": ",
+                &json_string(&refusal.sentence),
+                &match refusal.errno {
+                    Some(errno) => [", \"errno\": \"", errno, "\""].concat(),
+                    None => String::new(),
+                },
+                "}",
+            ]
+            .concat(),
             Self::Exit { exit_code } => {
                 format!("{{\"ok\": true, \"op\": \"exit\", \"exit_code\": {exit_code}}}")
             }
@@ -170,6 +189,10 @@ mod tests {
             (
                 Response::Refused(&refusal.clone().of_run()),
                 r#"{"ok": false, "op": "error", "error": "no '\u00e9'"}"#,
+            ),
+            (
+                Response::Refused(&refusal.clone().of_run().with_errno(Some("ENOENT"))),
+                r#"{"ok": false, "op": "error", "error": "no '\u00e9'", "errno": "ENOENT"}"#,
             ),
             (
                 Response::Exit { exit_code: -9 },

@@ -43,10 +43,15 @@ impl std::error::Error for TextError {}
 /// # Errors
 /// [`TextError`] where it is no string, or has a lone surrogate outside U+DC80 to U+DCFF.
 pub fn bytes_of(value: &RawValue) -> Result<Vec<u8>, TextError> {
-    if !value.get().starts_with('"') {
+    bytes_of_json(value.get())
+}
+
+/// The same of a value's text.
+pub(crate) fn bytes_of_json(json: &str) -> Result<Vec<u8>, TextError> {
+    if !json.starts_with('"') {
         return Err(TextError::NotAString);
     }
-    let mut bytes = serde_json::Deserializer::from_str(value.get())
+    let mut bytes = serde_json::Deserializer::from_str(json)
         .deserialize_bytes(SurrogateBytes)
         .map_err(|_| TextError::NotAString)?;
     restore_escaped_bytes(&mut bytes)?;

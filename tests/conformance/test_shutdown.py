@@ -22,6 +22,8 @@ pytestmark = pytest.mark.ours("the published agent knows no shutdown")
 ACCEPTED = [(JSON, b'{"ok": true}')]
 NOT_SERVED = "shutdown is not served here: smolvm-guest-agent init does not run as process 1 of this guest"
 
+FEATURES = ["shutdown", "timings", "put_tree", "get_tree", "run_argv", "run_cwd"]
+
 
 class ProcessOne:
     """What process 1 has of its agent: the process, the pair's other end, the way to the socket."""
@@ -93,7 +95,7 @@ def test_unknown_shutdown_mode_is_refused(agent, mode, sentence):
 
 
 def test_ping_lists_what_was_added(agent):
-    assert agent.ask(op="ping").control["features"] == ["shutdown", "timings", "put_tree", "get_tree"]
+    assert agent.ask(op="ping").control["features"] == FEATURES
 
 
 @pytest.mark.parametrize(("members", "word"), [({}, b"P"), ({"mode": "poweroff"}, b"P"), ({"mode": "reboot"}, b"R")], ids=str)

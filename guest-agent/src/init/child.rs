@@ -34,6 +34,7 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         environment: &in_c(&ENVIRONMENT)?,
         ignored_signals: &signal::ignored(),
         oom_score_adjustment: None,
+        directory: c"",
     };
     let null = File::open("/dev/null")?;
     let stderr = io::stderr();
@@ -44,7 +45,10 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         cgroup: gifts.cgroup.map(|procs| procs.as_fd()),
     };
     spawn::spawn(&program, &handed).map_err(|error| match error {
-        SpawnError::Null(error) | SpawnError::Execute(error) | SpawnError::System(error) => error,
+        SpawnError::Null(error)
+        | SpawnError::Directory(error)
+        | SpawnError::Execute(error)
+        | SpawnError::System(error) => error,
     })
 }
 

@@ -5,7 +5,9 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 4] = ["shutdown", "timings", "put_tree", "get_tree"];
+const FEATURES: [&str; 6] = [
+    "shutdown", "timings", "put_tree", "get_tree", "run_argv", "run_cwd",
+];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {
     connection.answer(

@@ -7,6 +7,7 @@
 
 use crate::connection::{Connection, ConnectionError, Source, Woken};
 use crate::log;
+use crate::os_error;
 use crate::permits::Permit;
 use crate::process::Process;
 use crate::server::Agent;
@@ -33,6 +34,7 @@ pub(crate) fn serve(
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
     let timeout = request.timeout;
+    let asks_more = request.uses_additions();
     let started = Process::start(&request, &agent.inheritance);
     drop(request);
     drop(turn);
@@ -41,8 +43,9 @@ pub(crate) fn serve(
         Err(error) => {
             // Without the shell's path, which is from the environment.
             log::failure(&format_args!("run: spawn failed: {}", error.reason));
+            let errno = error.errno.filter(|_| asks_more).and_then(os_error::name);
             let refusal = Refusal::new(format!("spawn failed: {error}")).of_run();
-            connection.answer(&Response::Refused(&refusal), None)
+            connection.answer(&Response::Refused(&refusal.with_errno(errno)), None)
         }
     }
 }

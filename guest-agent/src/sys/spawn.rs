@@ -3,7 +3,8 @@
 //! Owns the moments between `clone` and `execve`. The child shares our memory and the calling
 //! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
 //! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `prctl`,
-//! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `execve`, `_exit`.
+//! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `chdir`, `execve`,
+//! `_exit`.
 //! Nothing is allocated, nothing unwinds.
 //!
 //! The error comes back by a pipe, not by the shared memory: emulators of user programs turn the
@@ -24,6 +25,13 @@ use std::ptr;
 /// Stack for the child: its deepest frame is one `execve`.
 const CHILD_STACK_BYTES: usize = 16 * 1024;
 
+/// What a child that fails writes: the step at which it did, and `errno`.
+const FAILURE_BYTES: usize = 1 + size_of::<i32>();
+
+/// Steps of a child that a failure tells apart.
+const EXECUTING: u8 = 0;
+const ENTERING: u8 = 1;
+
 /// What to execute, all of it made before the child is.
 pub(crate) struct Program<'a> {
     /// Paths to try in order.
@@ -35,6 +43,8 @@ pub(crate) struct Program<'a> {
     pub(crate) ignored_signals: &'a [libc::c_int],
     /// What to write to `/proc/self/oom_score_adj`.
     pub(crate) oom_score_adjustment: Option<&'a CStr>,
+    /// The working directory; where it is empty, ours.
+    pub(crate) directory: &'a CStr,
 }
 
 /// What a child has of ours.
@@ -61,6 +71,8 @@ pub(crate) struct Spawned {
 pub(crate) enum SpawnError {
     /// `/dev/null` cannot be opened.
     Null(io::Error),
+    /// The working directory cannot be entered.
+    Directory(io::Error),
     /// No candidate can be executed.
     Execute(io::Error),
     /// There is no pipe or no process to be had.
@@ -80,6 +92,7 @@ struct Child {
     environment: Vec<*const libc::c_char>,
     ignored_signals: *const [libc::c_int],
     oom_score_adjustment: *const [u8],
+    directory: *const libc::c_char,
     /// For descriptors 0, 1 and 2.
     streams: [RawFd; 3],
     kept: Vec<RawFd>,
@@ -131,6 +144,7 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
             .oom_score_adjustment
             .map(CStr::to_bytes)
             .unwrap_or_default(),
+        directory: program.directory.as_ptr(),
         streams: handed.streams.map(|stream| stream.as_raw_fd()),
         kept: handed.kept.iter().map(|fd| fd.as_raw_fd()).collect(),
         cgroup: handed.cgroup.map(|procs| procs.as_raw_fd()),
@@ -140,12 +154,15 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
     };
     let pid = clone(&child)?;
     drop(error_writer);
-    let mut error = Vec::with_capacity(size_of::<i32>());
-    let read = file::read_to_spare(&error_reader, &mut error);
-    if let Ok(errno) = <[u8; 4]>::try_from(error) {
+    let mut failure = Vec::with_capacity(FAILURE_BYTES);
+    let read = file::read_to_spare(&error_reader, &mut failure);
+    if let Ok([step, errno @ ..]) = <[u8; FAILURE_BYTES]>::try_from(failure) {
         reap_failed(pid);
         let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
-        return Err(SpawnError::Execute(error));
+        return Err(match step {
+            ENTERING => SpawnError::Directory(error),
+            _ => SpawnError::Execute(error),
+        });
     }
     if let Err(error) = read {
         super::process::kill_group(pid);
@@ -211,15 +228,32 @@ fn reap_failed(pid: Pid) {
 extern "C" fn in_child(argument: *mut c_void) -> libc::c_int {
     // SAFETY: `clone` was given a pointer to a `Child` that outlives this function.
     let child = unsafe { &*argument.cast_const().cast::<Child>() };
-    let errno = match prepare(child) {
-        Ok(()) => execute(child),
-        Err(errno) => errno,
+    let (step, errno) = match prepare(child) {
+        Ok(()) => match enter(child.directory) {
+            Ok(()) => (EXECUTING, execute(child)),
+            Err(errno) => (ENTERING, errno),
+        },
+        Err(errno) => (EXECUTING, errno),
     };
-    let bytes = errno.to_ne_bytes();
+    let [a, b, c, d] = errno.to_ne_bytes();
+    let bytes: [u8; FAILURE_BYTES] = [step, a, b, c, d];
     // SAFETY: `bytes` lives through the call.
     unsafe { libc::write(child.error_pipe, bytes.as_ptr().cast(), bytes.len()) };
     // SAFETY: ends this process alone, and runs no handler of the parent's.
     unsafe { libc::_exit(127) }
+}
+
+/// Makes `directory` the working directory, unless it is empty.
+fn enter(directory: *const libc::c_char) -> Result<(), i32> {
+    // SAFETY: a C string, which has a first byte, of the parent's, which waits.
+    if unsafe { *directory } == 0 {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    match unsafe { libc::chdir(directory) } {
+        -1 => Err(errno()),
+        _ => Ok(()),
+    }
 }
 
 /// The calling thread's `errno`.

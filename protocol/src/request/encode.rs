@@ -54,12 +54,20 @@ fn push_member(json: &mut String, name: &str, value: &str) {
 
 fn push_run(json: &mut String, run: &RunRequest) {
     json.push_str(",\"op\":\"run\"");
-    push_member(json, "cmd", &json_string_of(&run.command));
-    let shell = match run.shell {
-        Shell::Login => "\"login\"",
-        Shell::Raw => "\"raw\"",
-    };
-    push_member(json, "shell", shell);
+    if run.argv.is_empty() {
+        push_member(json, "cmd", &json_string_of(&run.command));
+        let shell = match run.shell {
+            Shell::Login => "\"login\"",
+            Shell::Raw => "\"raw\"",
+        };
+        push_member(json, "shell", shell);
+    } else {
+        let argv: Vec<String> = run.argv.iter().map(|entry| json_string_of(entry)).collect();
+        push_member(json, "argv", &format!("[{}]", argv.join(",")));
+    }
+    if !run.directory.is_empty() {
+        push_member(json, "cwd", &json_string_of(&run.directory));
+    }
     if let Some(timeout) = run.timeout {
         push_member(json, "timeout", &format!("{:?}", timeout.seconds()));
     }

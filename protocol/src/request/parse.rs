@@ -1,10 +1,10 @@
 //! A control frame's payload becomes a [`Request`], or a [`Refusal`] with its one sentence.
 
-use super::Timeout;
 use super::environment;
+use super::run;
 use super::{
     Destination, GetFileRequest, GetTreeRequest, PutFileRequest, PutTreeRequest, Request,
-    RunRequest, Shell, ShutdownMode,
+    ShutdownMode,
 };
 use crate::float;
 use crate::python_scalar;
@@ -13,13 +13,15 @@ use crate::text::{self, present, shown};
 use serde_json::value::RawValue;
 
 /// The members that a request of any operation can have, unparsed.
-struct Members<'frame> {
+pub(super) struct Members<'frame> {
     op: Option<&'frame RawValue>,
     version: Option<&'frame RawValue>,
-    cmd: Option<&'frame RawValue>,
-    shell: Option<&'frame RawValue>,
-    timeout: Option<&'frame RawValue>,
-    env: Option<&'frame RawValue>,
+    pub(super) cmd: Option<&'frame RawValue>,
+    pub(super) shell: Option<&'frame RawValue>,
+    pub(super) timeout: Option<&'frame RawValue>,
+    pub(super) env: Option<&'frame RawValue>,
+    pub(super) argv: Option<&'frame RawValue>,
+    pub(super) cwd: Option<&'frame RawValue>,
     path: Option<&'frame RawValue>,
     name: Option<&'frame RawValue>,
     mode: Option<&'frame RawValue>,
@@ -40,7 +42,7 @@ impl Request {
         };
         match op.as_slice() {
             b"ping" => Ok(Self::Ping),
-            b"run" => members.run().map(Self::Run).map_err(Refusal::of_run),
+            b"run" => run::parse(&members).map(Self::Run).map_err(Refusal::of_run),
             b"put_file" => members.put_file().map(Self::PutFile),
             b"get_file" => members.get_file().map(Self::GetFile),
             b"put_tree" => members.put_tree().map(Self::PutTree),
@@ -59,7 +61,8 @@ impl<'frame> Members<'frame> {
     fn parse(payload: &'frame [u8]) -> Result<Self, Refusal> {
         let json = std::str::from_utf8(payload).map_err(|error| bad_request(&error))?;
         let names = [
-            "op", "v", "cmd", "shell", "timeout", "env", "path", "name", "mode", "size",
+            "op", "v", "cmd", "shell", "timeout", "env", "argv", "cwd", "path", "name", "mode",
+            "size",
         ];
         let [
             op,
@@ -68,6 +71,8 @@ impl<'frame> Members<'frame> {
             shell,
             timeout,
             env,
+            argv,
+            cwd,
             path,
             name,
             mode,
@@ -80,6 +85,8 @@ impl<'frame> Members<'frame> {
             shell,
             timeout,
             env,
+            argv,
+            cwd,
             path,
             name,
             mode,
@@ -98,37 +105,6 @@ impl<'frame> Members<'frame> {
             "unsupported protocol version {}",
             printed(version)
         )))
-    }
-
-    fn run(&self) -> Result<RunRequest, Refusal> {
-        let command = match present(self.cmd) {
-            Some(cmd) => required_bytes("cmd", cmd)?,
-            None => Vec::new(),
-        };
-        if command.is_empty() {
-            return Err(Refusal::new("missing 'cmd'"));
-        }
-        let shell = match present(self.shell) {
-            None => Shell::Login,
-            Some(shell) => match required_bytes("shell", shell)?.as_slice() {
-                b"login" => Shell::Login,
-                b"raw" => Shell::Raw,
-                other => {
-                    let quoted = python_scalar::quoted(&shown(other));
-                    return Err(Refusal::new(format!(
-                        "unknown shell {quoted}: use 'login' or 'raw'"
-                    )));
-                }
-            },
-        };
-        let timeout = present(self.timeout).map_or(Ok(None), timeout)?;
-        let environment = present(self.env).map_or(Ok(Vec::new()), environment::parse)?;
-        Ok(RunRequest {
-            command,
-            shell,
-            timeout,
-            environment,
-        })
     }
 
     fn put_file(&self) -> Result<PutFileRequest, Refusal> {
@@ -238,23 +214,6 @@ pub(crate) fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, 
         text::TextError::NotAString => Refusal::new(format!("'{member}' {error}")),
         text::TextError::LoneSurrogate { .. } => bad_request(&format_args!("'{member}' {error}")),
     })
-}
-
-/// The time limit; an integer too large for a float is finite still, and too long for any clock.
-fn timeout(value: &RawValue) -> Result<Option<Timeout>, Refusal> {
-    let refusal = || {
-        Refusal::new("'timeout' must be a finite number of seconds, 0 or more (0: no time limit)")
-    };
-    let number = value.get();
-    let seconds = match number.as_bytes()[0] {
-        b'-' | b'0'..=b'9' => float::parse(number),
-        _ => return Err(refusal()),
-    };
-    let is_integer = !number.contains(['.', 'e', 'E']);
-    if seconds < 0.0 || (seconds.is_infinite() && !is_integer) {
-        return Err(refusal());
-    }
-    Ok(Timeout::from_seconds(seconds))
 }
 
 /// Permission bits; a file type's bits, which a host's `stat` has beside them, are dropped as

@@ -1,6 +1,6 @@
 //! What each request parses to, and the sentence of each refusal.
 
-use super::super::MAX_ENVIRONMENT_ENTRIES;
+use super::super::{MAX_ARGUMENTS, MAX_ENVIRONMENT_ENTRIES, RunRequest, Shell, Timeout};
 use super::*;
 use crate::response::Refusal;
 use quickcheck::quickcheck;
@@ -45,6 +45,20 @@ quickcheck! {
                 b"NAME".to_vec(),
                 value.into_iter().filter(|byte| *byte != 0).collect(),
             )],
+            ..RunRequest::default()
+        });
+        Request::parse(request.to_json().as_bytes()) == Ok(request)
+    }
+
+    fn additions_that_a_host_encodes_the_agent_parses(
+        argument: Vec<u8>,
+        directory: Vec<u8>
+    ) -> bool {
+        let without_nul = |bytes: Vec<u8>| bytes.into_iter().filter(|byte| *byte != 0).collect();
+        let request = Request::Run(RunRequest {
+            argv: vec![b"program".to_vec(), without_nul(argument), Vec::new()],
+            directory: without_nul(directory),
+            ..RunRequest::default()
         });
         Request::parse(request.to_json().as_bytes()) == Ok(request)
     }
@@ -142,6 +156,7 @@ fn run_takes_its_members_and_null_counts_as_absent() {
             shell: Shell::Raw,
             timeout: Timeout::from_seconds(1.5),
             environment: vec![(b"A".to_vec(), b"1".to_vec())],
+            ..RunRequest::default()
         }
     );
     assert_eq!(
@@ -150,6 +165,34 @@ fn run_takes_its_members_and_null_counts_as_absent() {
             command: b"a".to_vec(),
             ..RunRequest::default()
         }
+    );
+}
+
+#[test]
+fn run_takes_a_program_without_a_shell_and_null_beside_it_counts_as_absent() {
+    assert_eq!(
+        run(r#"{"op":"run","argv":["a","","b \udc80"],"cwd":"/x","cmd":null,"shell":null}"#),
+        RunRequest {
+            argv: vec![b"a".to_vec(), Vec::new(), b"b \x80".to_vec()],
+            directory: b"/x".to_vec(),
+            ..RunRequest::default()
+        }
+    );
+    assert!(!run(r#"{"op":"run","cmd":"a","argv":null,"cwd":null}"#).uses_additions());
+}
+
+#[test]
+fn arguments_are_counted_while_they_are_parsed() {
+    let json = |count| {
+        format!(
+            r#"{{"op":"run","argv":["a"{}]}}"#,
+            ",\"\"".repeat(count - 1)
+        )
+    };
+    assert_eq!(run(&json(MAX_ARGUMENTS)).argv.len(), MAX_ARGUMENTS);
+    assert_eq!(
+        refusal(&json(MAX_ARGUMENTS + 1)),
+        "'argv' has more than 16384 entries"
     );
 }
 
@@ -174,6 +217,43 @@ fn bad_runs_are_refused_with_their_sentence_and_op_error() {
             "'env' must be an object of strings",
         ),
         (r#""cmd":"a","env":{"":"x"}"#, "'env' has an empty name"),
+        (r#""argv":"a""#, "'argv' must be an array of strings"),
+        (r#""argv":{}"#, "'argv' must be an array of strings"),
+        (
+            r#""argv":[]"#,
+            "'argv' names no program: its first entry is missing or empty",
+        ),
+        (
+            r#""argv":["","a"]"#,
+            "'argv' names no program: its first entry is missing or empty",
+        ),
+        (r#""argv":["a",1]"#, "an entry of 'argv' must be a string"),
+        (
+            r#""argv":["a",null]"#,
+            "an entry of 'argv' must be a string",
+        ),
+        (
+            r#""argv":["\ud800"]"#,
+            "an entry of 'argv' has the lone surrogate U+D800, which stands for no byte",
+        ),
+        (
+            r#""argv":["a","b\u0000"]"#,
+            "an entry of 'argv' has a NUL byte",
+        ),
+        (
+            r#""argv":["a"],"cmd":"""#,
+            "'argv' is run without a shell: leave 'cmd' and 'shell' out",
+        ),
+        (
+            r#""argv":["a"],"shell":"raw""#,
+            "'argv' is run without a shell: leave 'cmd' and 'shell' out",
+        ),
+        (r#""cmd":"a","cwd":1"#, "'cwd' must be a string"),
+        (
+            r#""cmd":"a","cwd":"/\u0000""#,
+            "'cwd' is empty or has a NUL byte",
+        ),
+        (r#""cmd":"a","cwd":"""#, "'cwd' is empty or has a NUL byte"),
         (
             r#""cmd":"a","env":{"A=":"x"}"#,
             "the name 'A=' in 'env' has a '=' or a NUL byte",

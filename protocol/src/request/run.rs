@@ -1,0 +1,143 @@
+//! What a `run` may say: each member, and which of them go together.
+//!
+//! Entries of `argv` are counted while they are parsed, so that no request builds more than the
+//! limit. They are found by hand: a second walk by serde would be several KB of code in the agent.
+
+use super::environment;
+use super::parse::{Members, required_bytes};
+use super::{RunRequest, Shell, Timeout};
+use crate::float;
+use crate::python_scalar::quoted;
+use crate::response::Refusal;
+use crate::text::{self, present, shown};
+use serde_json::value::RawValue;
+
+/// The most entries that a request's `argv` may have.
+pub const MAX_ARGUMENTS: usize = 16_384;
+
+/// Parses the members of a `run`.
+#[inline(never)]
+pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
+    let mut run = RunRequest::default();
+    let cmd = present(members.cmd);
+    let shell = present(members.shell);
+    if let Some(value) = present(members.argv) {
+        argv(value, &mut run.argv)?;
+        if cmd.is_some() || shell.is_some() {
+            return Err(Refusal::new(
+                "'argv' is run without a shell: leave 'cmd' and 'shell' out",
+            ));
+        }
+    } else {
+        if let Some(cmd) = cmd {
+            run.command = required_bytes("cmd", cmd)?;
+        }
+        if run.command.is_empty() {
+            return Err(Refusal::new("missing 'cmd'"));
+        }
+    }
+    if let Some(shell) = shell {
+        run.shell = shell_of(shell)?;
+    }
+    if let Some(value) = present(members.timeout) {
+        run.timeout = timeout(value)?;
+    }
+    if let Some(env) = present(members.env) {
+        run.environment = environment::parse(env)?;
+    }
+    run.directory = c_string("cwd", members.cwd)?;
+    Ok(run)
+}
+
+fn shell_of(shell: &RawValue) -> Result<Shell, Refusal> {
+    match required_bytes("shell", shell)?.as_slice() {
+        b"login" => Ok(Shell::Login),
+        b"raw" => Ok(Shell::Raw),
+        other => {
+            let quoted = quoted(&shown(other));
+            Err(Refusal::new(format!(
+                "unknown shell {quoted}: use 'login' or 'raw'"
+            )))
+        }
+    }
+}
+
+/// A string that the kernel takes, and no empty one; absent, it is that.
+fn c_string(member: &str, value: Option<&RawValue>) -> Result<Vec<u8>, Refusal> {
+    let Some(value) = present(value) else {
+        return Ok(Vec::new());
+    };
+    let bytes = required_bytes(member, value)?;
+    if bytes.is_empty() || bytes.contains(&0) {
+        return Err(Refusal::new(
+            ["'", member, "' is empty or has a NUL byte"].concat(),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// A program and its arguments.
+fn argv(value: &RawValue, argv: &mut Vec<Vec<u8>>) -> Result<(), Refusal> {
+    if !value.get().starts_with('[') {
+        return Err(Refusal::new("'argv' must be an array of strings"));
+    }
+    // Valid JSON already: between one element and the next there is white space and a comma.
+    let mut rest = value.get()[1..].trim_start_matches(is_between);
+    while !rest.starts_with(']') {
+        if argv.len() == MAX_ARGUMENTS {
+            let sentence = format!("'argv' has more than {MAX_ARGUMENTS} entries");
+            return Err(Refusal::new(sentence));
+        }
+        let (entry, after) = rest.split_at(string_length(rest));
+        let entry = text::bytes_of_json(entry)
+            .map_err(|error| Refusal::new(format!("an entry of 'argv' {error}")))?;
+        if entry.contains(&0) {
+            return Err(Refusal::new("an entry of 'argv' has a NUL byte"));
+        }
+        argv.push(entry);
+        rest = after.trim_start_matches(is_between);
+    }
+    if argv.first().is_none_or(Vec::is_empty) {
+        return Err(Refusal::new(
+            "'argv' names no program: its first entry is missing or empty",
+        ));
+    }
+    Ok(())
+}
+
+fn is_between(character: char) -> bool {
+    matches!(character, ',' | ' ' | '\t' | '\n' | '\r')
+}
+
+/// How long the JSON string is that `json`, which is valid, begins with; 0 where it is none.
+fn string_length(json: &str) -> usize {
+    let mut bytes = json.bytes().enumerate();
+    if bytes.next().is_none_or(|(_, first)| first != b'"') {
+        return 0;
+    }
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
+    0
+}
+
+/// The time limit; an integer too large for a float is finite still, and too long for any clock.
+fn timeout(value: &RawValue) -> Result<Option<Timeout>, Refusal> {
+    let refusal = || {
+        Refusal::new("'timeout' must be a finite number of seconds, 0 or more (0: no time limit)")
+    };
+    let number = value.get();
+    let seconds = match number.as_bytes()[0] {
+        b'-' | b'0'..=b'9' => float::parse(number),
+        _ => return Err(refusal()),
+    };
+    let is_integer = !number.contains(['.', 'e', 'E']);
+    if seconds < 0.0 || (seconds.is_infinite() && !is_integer) {
+        return Err(refusal());
+    }
+    Ok(Timeout::from_seconds(seconds))
+}
