@@ -7,7 +7,7 @@
 
 use crate::os_error;
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::process::{self, Pid};
+use crate::sys::process::{self, Ending, Pid};
 use crate::sys::{signal, spawn};
 use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::request::{RunRequest, Shell};
@@ -235,24 +235,26 @@ impl Process {
         process::kill_group(self.leader);
     }
 
-    /// Reaps the leader, whose exit has been seen: its exit status, or minus the signal's number.
-    pub(crate) fn reap(&mut self) -> io::Result<Option<i32>> {
-        let status = process::reap(self.leader)?;
-        self.reaped = status.is_some();
-        Ok(status)
+    /// Reaps the leader, whose exit has been seen.
+    pub(crate) fn reap(&mut self) -> io::Result<Option<Ending>> {
+        let ending = process::reap(self.leader)?;
+        self.reaped = ending.is_some();
+        Ok(ending)
     }
 
-    /// Kills the group and reaps the leader, waiting for it at most [`REAP_LIMIT`].
-    pub(crate) fn kill_and_reap(&mut self) {
+    /// Kills the group and reaps the leader, waiting for it at most [`REAP_LIMIT`]; `None` where it has not died by then.
+    pub(crate) fn kill_and_reap(&mut self) -> Option<Ending> {
         if self.reaped {
-            return;
+            return None;
         }
         self.kill_group();
         wait_for_exit(&self.exit, Instant::now() + REAP_LIMIT);
-        if !matches!(self.reap(), Ok(Some(_))) {
+        let ending = self.reap().ok().flatten();
+        if ending.is_none() {
             defer_reaping(self.leader);
         }
         self.reaped = true;
+        ending
     }
 }
 

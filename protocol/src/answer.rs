@@ -3,6 +3,7 @@
 //! Owns the reading of a control frame from an agent, today's and ours alike. Unknown members are
 //! ignored; text that is no UTF-8 is shown as U+FFFD.
 
+use crate::response::Usage;
 use crate::text::{self, present, shown};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,6 +23,10 @@ pub struct Answer {
     pub errno: Option<String>,
     /// A command's exit status, or minus the number of the signal that killed it.
     pub exit_code: Option<i32>,
+    /// The name of the signal that killed it, without `SIG`.
+    pub signal: Option<String>,
+    /// What it has used.
+    pub usage: Option<Usage>,
     /// The time limit in seconds that a command overran.
     pub timeout: Option<f64>,
     /// Version of the agent's program.
@@ -70,6 +75,8 @@ impl Answer {
             "error",
             "errno",
             "exit_code",
+            "signal",
+            "usage",
             "timeout",
             "agent_version",
             "proto",
@@ -86,6 +93,8 @@ impl Answer {
             error,
             errno,
             exit_code,
+            signal,
+            usage,
             timeout,
             agent_version,
             proto,
@@ -107,6 +116,15 @@ impl Answer {
             error: string("error", error)?,
             errno: string("errno", errno)?,
             exit_code: number("exit_code", exit_code)?,
+            signal: string("signal", signal)?,
+            usage: collection::<BTreeMap<String, u64>>("usage", usage)?.map(|of| {
+                let named = |name| of.get(name).copied().unwrap_or_default();
+                Usage {
+                    user_ms: named("user_ms"),
+                    system_ms: named("system_ms"),
+                    max_rss_kib: named("max_rss_kib"),
+                }
+            }),
             timeout: number("timeout", timeout)?,
             agent_version: string("agent_version", agent_version)?,
             proto: number("proto", proto)?,
@@ -184,6 +202,11 @@ mod tests {
                 ..Answer::default()
             }
         );
+        let answer =
+            Answer::parse(br#"{"ok": true, "signal": "KILL", "usage": {"user_ms": 7, "x_ms": 1}}"#)
+                .unwrap();
+        assert_eq!(answer.signal.as_deref(), Some("KILL"));
+        assert_eq!(answer.usage.map(|usage| usage.user_ms), Some(7));
         let answer =
             Answer::parse(br#"{"ok": true, "features": ["a"], "timings": {"b_us": 7}}"#).unwrap();
         assert_eq!(answer.features, ["a"]);

@@ -66,13 +66,15 @@ pub struct RunRequest {
     pub argv: Vec<Vec<u8>>,
     /// The working directory; where it is empty, the agent's own (`run_cwd`).
     pub directory: Vec<u8>,
+    /// Whether the answer tells the signal and what was used (`run_usage`).
+    pub usage: bool,
 }
 
 impl RunRequest {
     /// Whether it asks for an addition, which other agents do not know and answers tell more of.
     #[must_use]
     pub fn uses_additions(&self) -> bool {
-        !self.argv.is_empty() || !self.directory.is_empty()
+        !self.argv.is_empty() || !self.directory.is_empty() || self.usage
     }
 }
 

@@ -55,6 +55,54 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What a command has used, with those of its children that it has waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time of its own, in milliseconds.
+    pub user_ms: u64,
+    /// Processor time in the kernel, in milliseconds.
+    pub system_ms: u64,
+    /// The most that was resident of one process, in KiB.
+    pub max_rss_kib: u64,
+}
+
+/// What an answer to `run` tells besides, where it was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndingDetails {
+    /// What was used, and the number of the signal that killed the command, if one did.
+    pub usage: Option<(Option<u8>, Usage)>,
+}
+
+/// Linux's signals from 1 on, in order; the same on all of our architectures.
+const SIGNALS: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP \
+    TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
+
+impl EndingDetails {
+    /// The members that end the answer, and its brace.
+    fn push_to(self, mut json: String) -> String {
+        if let Some((signal, usage)) = self.usage {
+            if let Some(signal) = signal {
+                let number = signal.to_string();
+                let name = SIGNALS.split(' ').nth(usize::from(signal).wrapping_sub(1));
+                for part in [", \"signal\": \"", name.unwrap_or(&number), "\""] {
+                    json.push_str(part);
+                }
+            }
+            for (name, value) in [
+                (", \"usage\": {\"user_ms\": ", usage.user_ms),
+                (", \"system_ms\": ", usage.system_ms),
+                (", \"max_rss_kib\": ", usage.max_rss_kib),
+            ] {
+                json.push_str(name);
+                json.push_str(&value.to_string());
+            }
+            json.push('}');
+        }
+        json.push('}');
+        json
+    }
+}
+
 /// A control frame from the agent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response<'a> {
@@ -71,11 +119,15 @@ pub enum Response<'a> {
     Exit {
         /// Its exit status, or minus the number of the signal that killed it.
         exit_code: i32,
+        /// What was asked for besides.
+        more: EndingDetails,
     },
     /// A command was killed at its deadline.
     TimedOut {
         /// The request's time limit, repeated.
         seconds: f64,
+        /// What was asked for besides.
+        more: EndingDetails,
     },
     /// A file is stored.
     Stored,
@@ -128,15 +180,13 @@ impl Response<'_> {
                 "}",
             ]
             .concat(),
-            Self::Exit { exit_code } => {
-                format!("{{\"ok\": true, \"op\": \"exit\", \"exit_code\": {exit_code}}}")
-            }
-            Self::TimedOut { seconds } => {
-                format!(
-                    "{{\"ok\": true, \"op\": \"timeout\", \"timeout\": {}}}",
-                    float(*seconds)
-                )
-            }
+            Self::Exit { exit_code, more } => more.push_to(format!(
+                "{{\"ok\": true, \"op\": \"exit\", \"exit_code\": {exit_code}"
+            )),
+            Self::TimedOut { seconds, more } => more.push_to(format!(
+                "{{\"ok\": true, \"op\": \"timeout\", \"timeout\": {}",
+                float(*seconds)
+            )),
             Self::Stored | Self::ShuttingDown => "{\"ok\": true}".to_owned(),
             Self::File { mode, size } => {
                 format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
@@ -171,6 +221,34 @@ fn joined(parts: impl Iterator<Item = String>) -> String {
 mod tests {
     use super::*;
 
+    fn used(signal: Option<u8>) -> EndingDetails {
+        let usage = Usage {
+            user_ms: 1,
+            system_ms: 2,
+            max_rss_kib: 3,
+        };
+        EndingDetails {
+            usage: Some((signal, usage)),
+        }
+    }
+
+    #[test]
+    fn signals_are_named_and_those_without_a_name_numbered() {
+        for (number, name) in [
+            (1, "HUP"),
+            (9, "KILL"),
+            (15, "TERM"),
+            (31, "SYS"),
+            (34, "34"),
+        ] {
+            let json = used(Some(number)).push_to(String::new());
+            assert!(
+                json.starts_with(&format!(", \"signal\": \"{name}\"")),
+                "{json}"
+            );
+        }
+    }
+
     #[test]
     fn answers_are_byte_for_byte_those_of_the_field() {
         let refusal = Refusal::new("no 'é'");
@@ -195,12 +273,32 @@ mod tests {
                 r#"{"ok": false, "op": "error", "error": "no '\u00e9'", "errno": "ENOENT"}"#,
             ),
             (
-                Response::Exit { exit_code: -9 },
+                Response::Exit {
+                    exit_code: -9,
+                    more: EndingDetails::default(),
+                },
                 r#"{"ok": true, "op": "exit", "exit_code": -9}"#,
             ),
             (
-                Response::TimedOut { seconds: 1.0 },
+                Response::TimedOut {
+                    seconds: 1.0,
+                    more: EndingDetails::default(),
+                },
                 r#"{"ok": true, "op": "timeout", "timeout": 1.0}"#,
+            ),
+            (
+                Response::Exit {
+                    exit_code: 0,
+                    more: used(None),
+                },
+                r#"{"ok": true, "op": "exit", "exit_code": 0, "usage": {"user_ms": 1, "system_ms": 2, "max_rss_kib": 3}}"#,
+            ),
+            (
+                Response::TimedOut {
+                    seconds: 1.0,
+                    more: used(Some(9)),
+                },
+                r#"{"ok": true, "op": "timeout", "timeout": 1.0, "signal": "KILL", "usage": {"user_ms": 1, "system_ms": 2, "max_rss_kib": 3}}"#,
             ),
             (Response::Stored, r#"{"ok": true}"#),
             (

@@ -5,8 +5,14 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 6] = [
-    "shutdown", "timings", "put_tree", "get_tree", "run_argv", "run_cwd",
+const FEATURES: [&str; 7] = [
+    "shutdown",
+    "timings",
+    "put_tree",
+    "get_tree",
+    "run_argv",
+    "run_cwd",
+    "run_usage",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

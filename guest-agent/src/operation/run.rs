@@ -12,9 +12,10 @@ use crate::permits::Permit;
 use crate::process::Process;
 use crate::server::Agent;
 use crate::sys::file;
+use crate::sys::process::Ending;
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
 use smolvm_protocol::request::{RunRequest, Timeout};
-use smolvm_protocol::response::{Refusal, Response};
+use smolvm_protocol::response::{EndingDetails, Refusal, Response};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -34,12 +35,13 @@ pub(crate) fn serve(
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
     let timeout = request.timeout;
+    let usage = request.usage;
     let asks_more = request.uses_additions();
     let started = Process::start(&request, &agent.inheritance);
     drop(request);
     drop(turn);
     match started {
-        Ok(process) => Run::new(connection, process)?.until_end(timeout),
+        Ok(process) => Run::new(connection, process, usage)?.until_end(timeout),
         Err(error) => {
             // Without the shell's path, which is from the environment.
             log::failure(&format_args!("run: spawn failed: {}", error.reason));
@@ -62,6 +64,8 @@ struct Output {
 struct Run<'connection, 'stop> {
     connection: &'connection mut Connection<'stop>,
     process: Process,
+    /// Whether the answer tells what the command has used.
+    tells_usage: bool,
     /// Standard output and error, each until its end of file.
     outputs: [Option<Output>; 2],
     /// Which output is read first next time, so that neither starves the other.
@@ -76,6 +80,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
     fn new(
         connection: &'connection mut Connection<'stop>,
         mut process: Process,
+        tells_usage: bool,
     ) -> Result<Self, ConnectionError> {
         let output = |frame_type, pipe: Option<OwnedFd>| {
             pipe.map(|pipe| Output {
@@ -98,6 +103,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         Ok(Self {
             connection,
             process,
+            tells_usage,
             outputs,
             turn: 0,
             leader_exited: false,
@@ -114,10 +120,14 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         loop {
             let is_over = self.is_over();
             if is_over {
-                if let Some(exit_code) = self.process.reap().map_err(ConnectionError::System)? {
+                if let Some(ending) = self.process.reap().map_err(ConnectionError::System)? {
                     // After a deadline this answer is kept no longer than the other would be.
                     let until = deadline.map(|at| at.max(Instant::now()) + ANSWER_AFTER_DEADLINE);
-                    return self.connection.answer(&Response::Exit { exit_code }, until);
+                    let response = Response::Exit {
+                        exit_code: ending.exit_code,
+                        more: self.details(Some(ending)),
+                    };
+                    return self.connection.answer(&response, until);
                 }
             }
             let now = Instant::now();
@@ -210,11 +220,22 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
     /// At the deadline: kills on time, whatever the host takes; then gives it the rest of the frame
     /// under way and the answer.
     fn time_out(mut self, timeout: Option<Timeout>) -> Result<(), ConnectionError> {
-        self.process.kill_and_reap();
+        let ending = self.process.kill_and_reap();
         let until = Some(Instant::now() + ANSWER_AFTER_DEADLINE);
         self.connection.send_all(&self.frame[self.sent..], until)?;
         let seconds = timeout.map_or(0.0, Timeout::seconds);
+        let more = self.details(ending);
         self.connection
-            .answer(&Response::TimedOut { seconds }, until)
+            .answer(&Response::TimedOut { seconds, more }, until)
+    }
+
+    /// What the answer tells besides, of a leader that is reaped.
+    fn details(&self, ending: Option<Ending>) -> EndingDetails {
+        let usage = ending.filter(|_| self.tells_usage).map(|ending| {
+            let signal = ending.exit_code.checked_neg().map(u8::try_from);
+            let signal = signal.and_then(Result::ok).filter(|signal| *signal > 0);
+            (signal, ending.usage)
+        });
+        EndingDetails { usage }
     }
 }

@@ -5,7 +5,9 @@
 )]
 
 use super::{checked, uninterrupted};
+use smolvm_protocol::response::Usage;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
 /// A process id; of a child that we started also its group's and its session's, since it began with
@@ -40,20 +42,42 @@ pub(crate) fn kill_group(leader: Pid) {
     unsafe { libc::kill(-leader.0, libc::SIGKILL) };
 }
 
-/// Reaps a child that has exited: its exit status, or minus the number of the signal that killed
-/// it; `None` where it runs still.
+/// How a child has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// Its exit status, or minus the number of the signal that killed it.
+    pub(crate) exit_code: i32,
+    pub(crate) usage: Usage,
+}
+
+/// Reaps a child that has exited; `None` where it runs still.
 ///
 /// # Errors
 /// `ECHILD` where somebody else has reaped it.
-pub(crate) fn reap(pid: Pid) -> io::Result<Option<i32>> {
+pub(crate) fn reap(pid: Pid) -> io::Result<Option<Ending>> {
     let mut status = 0;
-    // SAFETY: `status` lives through the call.
-    let reaped =
-        uninterrupted(|| checked(unsafe { libc::waitpid(pid.0, &raw mut status, libc::WNOHANG) }))?;
+    let mut used = MaybeUninit::<libc::rusage>::zeroed();
+    let reaped = uninterrupted(|| {
+        // SAFETY: `status` and `used` live through the call.
+        checked(unsafe { libc::wait4(pid.0, &raw mut status, libc::WNOHANG, used.as_mut_ptr()) })
+    })?;
     if reaped == 0 {
         return Ok(None);
     }
-    Ok(Some(exit_code(status)))
+    // SAFETY: zeroed is a valid value, and the call has filled it.
+    let used = unsafe { used.assume_init() };
+    Ok(Some(Ending {
+        exit_code: exit_code(status),
+        usage: Usage {
+            user_ms: milliseconds(used.ru_utime),
+            system_ms: milliseconds(used.ru_stime),
+            max_rss_kib: used.ru_maxrss as u64,
+        },
+    }))
+}
+
+fn milliseconds(time: libc::timeval) -> u64 {
+    time.tv_sec as u64 * 1000 + time.tv_usec as u64 / 1000
 }
 
 /// An exit status, or minus the number of the signal that killed the process.

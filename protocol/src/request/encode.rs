@@ -68,6 +68,9 @@ fn push_run(json: &mut String, run: &RunRequest) {
     if !run.directory.is_empty() {
         push_member(json, "cwd", &json_string_of(&run.directory));
     }
+    if run.usage {
+        push_member(json, "usage", "true");
+    }
     if let Some(timeout) = run.timeout {
         push_member(json, "timeout", &format!("{:?}", timeout.seconds()));
     }

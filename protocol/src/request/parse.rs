@@ -22,6 +22,7 @@ pub(super) struct Members<'frame> {
     pub(super) env: Option<&'frame RawValue>,
     pub(super) argv: Option<&'frame RawValue>,
     pub(super) cwd: Option<&'frame RawValue>,
+    pub(super) usage: Option<&'frame RawValue>,
     path: Option<&'frame RawValue>,
     name: Option<&'frame RawValue>,
     mode: Option<&'frame RawValue>,
@@ -61,8 +62,8 @@ impl<'frame> Members<'frame> {
     fn parse(payload: &'frame [u8]) -> Result<Self, Refusal> {
         let json = std::str::from_utf8(payload).map_err(|error| bad_request(&error))?;
         let names = [
-            "op", "v", "cmd", "shell", "timeout", "env", "argv", "cwd", "path", "name", "mode",
-            "size",
+            "op", "v", "cmd", "shell", "timeout", "env", "argv", "cwd", "usage", "path", "name",
+            "mode", "size",
         ];
         let [
             op,
@@ -73,6 +74,7 @@ impl<'frame> Members<'frame> {
             env,
             argv,
             cwd,
+            usage,
             path,
             name,
             mode,
@@ -87,6 +89,7 @@ impl<'frame> Members<'frame> {
             env,
             argv,
             cwd,
+            usage,
             path,
             name,
             mode,

@@ -58,6 +58,7 @@ quickcheck! {
         let request = Request::Run(RunRequest {
             argv: vec![b"program".to_vec(), without_nul(argument), Vec::new()],
             directory: without_nul(directory),
+            usage: true,
             ..RunRequest::default()
         });
         Request::parse(request.to_json().as_bytes()) == Ok(request)
@@ -178,7 +179,8 @@ fn run_takes_a_program_without_a_shell_and_null_beside_it_counts_as_absent() {
             ..RunRequest::default()
         }
     );
-    assert!(!run(r#"{"op":"run","cmd":"a","argv":null,"cwd":null}"#).uses_additions());
+    let plain = r#"{"op":"run","cmd":"a","argv":null,"cwd":null,"usage":false}"#;
+    assert!(!run(plain).uses_additions());
 }
 
 #[test]
@@ -249,6 +251,11 @@ fn bad_runs_are_refused_with_their_sentence_and_op_error() {
             "'argv' is run without a shell: leave 'cmd' and 'shell' out",
         ),
         (r#""cmd":"a","cwd":1"#, "'cwd' must be a string"),
+        (r#""cmd":"a","usage":1"#, "'usage' must be true or false"),
+        (
+            r#""cmd":"a","usage":"true""#,
+            "'usage' must be true or false",
+        ),
         (
             r#""cmd":"a","cwd":"/\u0000""#,
             "'cwd' is empty or has a NUL byte",

@@ -46,6 +46,11 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
         run.environment = environment::parse(env)?;
     }
     run.directory = c_string("cwd", members.cwd)?;
+    run.usage = match present(members.usage).map(RawValue::get) {
+        None | Some("false") => false,
+        Some("true") => true,
+        _ => return Err(Refusal::new("'usage' must be true or false")),
+    };
     Ok(run)
 }
 
