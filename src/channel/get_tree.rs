@@ -40,11 +40,12 @@ impl Channel {
             path: path.to_owned(),
         });
         let tree = TreeWriter::new(local, name).map_err(|error| write_error(local, error))?;
+        let root = tree.root().to_owned();
         let exchange = self.begin(&request, Absence::IsAnError, deadline)?;
         let mut download = Download {
             exchange,
             tree,
-            local,
+            root: &root,
             deadline,
             copied: Copied::default(),
             progress,
@@ -56,7 +57,7 @@ impl Channel {
             mut copied,
             ..
         } = download;
-        let finished = tree.finish().map_err(|error| write_error(local, error));
+        let finished = tree.finish().map_err(|error| write_error(&root, error));
         match outcome {
             Ok(answer) => {
                 finished?;
@@ -79,7 +80,7 @@ impl Channel {
 struct Download<'call> {
     exchange: Exchange,
     tree: TreeWriter,
-    local: &'call Path,
+    root: &'call Path,
     deadline: Deadline,
     copied: Copied,
     progress: &'call mut dyn FnMut(u64),
@@ -98,12 +99,12 @@ impl Download<'_> {
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<(), ChannelError> {
-        let local = self.local;
+        let root = self.root;
         let failed = |error: io::Error| {
             let below = OsStr::from_bytes(&entry.path);
             match entry.depth() {
-                0 => write_error(local, error),
-                _ => write_error(&local.join(below), error),
+                0 => write_error(root, error),
+                _ => write_error(&root.join(below), error),
             }
         };
         match self.tree.begin(entry) {

@@ -12,8 +12,10 @@ use crate::transport::Absence;
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
 use smolvm_protocol::request::{PutTreeRequest, Request};
 use smolvm_protocol::tree::{Entry, MAX_SKIPPED_SHOWN};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// What was copied.
@@ -51,6 +53,7 @@ impl Channel {
         let exchange = self.begin(&request, Absence::IsAnError, deadline)?;
         let mut upload = Upload {
             exchange,
+            local,
             waiting: Vec::with_capacity(2 * MAX_CHUNK_BYTES),
             deadline,
             copied: Copied::default(),
@@ -73,6 +76,7 @@ impl Channel {
 
 struct Upload<'call> {
     exchange: Exchange,
+    local: &'call Path,
     /// Frames that are not sent yet.
     waiting: Vec<u8>,
     deadline: Deadline,
@@ -115,12 +119,16 @@ impl Upload<'_> {
         let Some(mut file) = content else {
             return Ok(());
         };
-        let read_error = |source: io::Error| ChannelError::Read {
-            what: String::from_utf8_lossy(&entry.path).into_owned(),
-            source,
+        let local = self.local;
+        let failed = |source: io::Error| {
+            let path = match entry.depth() {
+                0 => local.to_owned(),
+                _ => local.join(OsStr::from_bytes(&entry.path)),
+            };
+            read_error(ReadError { path, source })
         };
         loop {
-            let count = self.chunk(&mut file).map_err(read_error)?;
+            let count = self.chunk(&mut file).map_err(failed)?;
             if count == 0 {
                 return self.push(&encode_frame(FrameType::EOF, b""));
             }

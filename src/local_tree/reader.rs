@@ -58,7 +58,10 @@ impl TreeReader {
                 Some(Err(error)) => {
                     let is_root = error.depth() == 0;
                     let path = error.path().unwrap_or(&self.root).to_owned();
-                    let source = io::Error::from(error);
+                    // Not by `From`, whose text has the path once more.
+                    let source = error
+                        .into_io_error()
+                        .unwrap_or_else(|| io::Error::other("its links lead in a circle"));
                     if is_gone(&source) && !is_root {
                         continue;
                     }

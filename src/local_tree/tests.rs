@@ -181,3 +181,61 @@ fn unfinished_file_leaves_nothing() {
     writer.finish().unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn name_of_the_root_is_one_component_and_leads_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("a/to"));
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("f"), b"").unwrap();
+    fs::create_dir_all(&to).unwrap();
+    for name in ["..", ".", "x/.."] {
+        let refused = copy(&from, &to, Some(name));
+        assert!(matches!(refused, Err(WriteError::System(_))), "{name}");
+    }
+    copy(&from, &to, Some("../../escape")).unwrap();
+    copy(&from, &to, Some("")).unwrap();
+    assert!(to.join("escape/f").is_file() && to.join("f").is_file());
+    assert_eq!(fs::read_dir(folder.path().join("a")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn pipe_or_link_to_one_is_not_replaced_by_a_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("from"), b"").unwrap();
+    mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    symlink("pipe", at("link")).unwrap();
+    for name in ["pipe", "link"] {
+        let refused = copy(&at("from"), &at(name), None);
+        assert!(matches!(refused, Err(WriteError::System(_))), "{name}");
+    }
+    assert!(fs::read_link(at("link")).is_ok());
+    let kind = fs::metadata(at("pipe")).unwrap().file_type();
+    assert!(!kind.is_file());
+}
+
+#[test]
+fn file_is_no_root_where_a_directory_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("from"), b"").unwrap();
+    for to in ["none/", "none/."] {
+        let refused = copy(&folder.path().join("from"), &folder.path().join(to), None);
+        assert!(matches!(refused, Err(WriteError::System(_))), "{to}");
+    }
+    assert!(!folder.path().join("none").exists());
+}
+
+#[test]
+fn what_cannot_be_read_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none");
+    let error = TreeReader::new(&missing).next().unwrap_err();
+    assert_eq!(error.path, missing);
+    assert!(
+        !error.source.to_string().contains("none"),
+        "{}",
+        error.source
+    );
+}

@@ -14,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The permission bits that a file takes over. Those that would lend a user's or group's rights to whoever runs it
 /// are dropped: they were given on another machine.
@@ -29,7 +29,8 @@ const PASSING_MODE: Mode = Mode::RWXU;
 /// A tree on its way.
 pub(crate) struct TreeWriter {
     place: Place,
-    /// Whether the name of a root that is not there has a slash behind it, so that only a directory is meant.
+    root: PathBuf,
+    /// Whether the path of a root that is not there ends as only a directory's does: in `/` or `/.`.
     wants_directory: bool,
     order: Order,
     /// The directories whose content is not complete yet, from the root on.
@@ -90,20 +91,35 @@ impl From<Errno> for WriteError {
 }
 
 impl TreeWriter {
-    /// A tree whose root will be `local`; where that is a directory, its root will be `name` in it, or, without
-    /// a name, that directory.
+    /// A tree whose root will be `local`; where that is a directory, its root will be in it under the last component
+    /// of `name`, or, without one, that directory.
     ///
     /// # Errors
-    /// `local` cannot be opened, or is in no directory.
+    /// `local` cannot be opened, is in no directory, or is a device, pipe or socket; the name is `.` or `..`.
     pub(crate) fn new(local: &Path, name: Option<&OsStr>) -> io::Result<Self> {
+        let name = name.map(last_component).filter(|name| !name.is_empty());
+        let mut root = local.to_owned();
         let mut wants_directory = false;
         let place = match open_directory(CWD, local.as_os_str(), OFlags::PATH) {
             Ok(directory) => match name {
-                Some(name) => Place::Name(directory, name.to_owned()),
+                Some(name) if name == "." || name == ".." => {
+                    let name = name.to_string_lossy();
+                    let reason = format!("a copy in it cannot be named '{name}'");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+                }
+                Some(name) => {
+                    root.push(name);
+                    Place::Name(directory, name.to_owned())
+                }
                 None => Place::Directory(directory),
             },
             Err(Errno::NOENT | Errno::NOTDIR) => {
-                wants_directory = local.as_os_str().as_bytes().ends_with(b"/");
+                if local.metadata().is_ok_and(|there| !there.is_file()) {
+                    let reason = "it is a device, pipe or socket, whose place no copy takes";
+                    return Err(io::Error::other(reason));
+                }
+                let bytes = local.as_os_str().as_bytes();
+                wants_directory = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
                 let parent = match local.parent() {
                     Some(parent) if !parent.as_os_str().is_empty() => parent,
                     _ => Path::new("."),
@@ -116,10 +132,16 @@ impl TreeWriter {
         };
         Ok(Self {
             place,
+            root,
             wants_directory,
             order: Order::new(),
             under_way: Vec::new(),
         })
+    }
+
+    /// Where the root will be.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Makes an entry. A file or link in its place is replaced; a directory is taken as it is, with its mode.
@@ -197,6 +219,13 @@ impl TreeWriter {
         }
         Ok(())
     }
+}
+
+/// What follows the last slash.
+fn last_component(name: &OsStr) -> &OsStr {
+    let bytes = name.as_bytes();
+    let slash = bytes.iter().rposition(|&byte| byte == b'/');
+    OsStr::from_bytes(&bytes[slash.map_or(0, |at| at + 1)..])
 }
 
 fn is_directory(entry: &Entry) -> bool {
