@@ -10,9 +10,12 @@ mod peer;
 use agent::{Agent, LIMIT};
 use peer::{Peer, drain};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use smolvm_host::Guest;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::{Channel, ChannelError, Copied, GET_TREE, PUT_TREE};
 use smolvm_host::deadline::Deadline;
+use smolvm_host::files::Transfer;
+use smolvm_host::guest::FEATURES_LIMIT;
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -20,6 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn deadline() -> Deadline {
@@ -269,4 +273,43 @@ fn early_refusal_of_an_upload_is_heard_while_it_is_sent() {
     assert!(
         matches!(error, ChannelError::Refused { ref sentence } if sentence == "the disk is full")
     );
+}
+
+#[test]
+fn what_fails_on_this_side_is_named_by_its_whole_path() {
+    let agent = Agent::start();
+    let channel = agent.channel();
+    let unreadable = Path::new("/proc/self/mem");
+    let error = put(&channel, unreadable, &agent.folder().join("x"), None).unwrap_err();
+    assert!(
+        matches!(error, ChannelError::Read { ref what, .. } if what == "/proc/self/mem"),
+        "{error:?}"
+    );
+    assert!(!agent.folder().join("x").exists());
+    let (there, here) = (agent.folder().join("there"), TempDir::new().unwrap());
+    fs::create_dir(&there).unwrap();
+    fs::write(there.join("a"), b"").unwrap();
+    let taken = here.path().join("name/a");
+    fs::create_dir_all(&taken).unwrap();
+    let path = there.as_os_str().as_bytes();
+    let name = Some("name".as_ref());
+    let error = channel
+        .get_tree(path, here.path(), name, deadline(), &mut |_| ())
+        .unwrap_err();
+    assert!(
+        matches!(error, ChannelError::Write { ref what, .. } if Path::new(what) == taken),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn limit_on_the_time_holds_for_the_question_for_features_too() {
+    let folder = TempDir::new().unwrap();
+    let peer = Peer::new(vec![Box::new(drain), Box::new(drain)]);
+    let guest = Guest::over_channel(&peer.channel(), &Cancel::new().unwrap()).unwrap();
+    let limit = || Transfer::new().timeout(Duration::from_millis(100));
+    let began = Instant::now();
+    assert!(guest.put_tree(folder.path(), "/x", limit()).is_err());
+    assert!(guest.get_tree("/x", folder.path(), limit()).is_err());
+    assert!(began.elapsed() < FEATURES_LIMIT);
 }
