@@ -171,6 +171,28 @@ fn copying_again_replaces_files_and_keeps_the_others() {
 }
 
 #[test]
+fn link_that_goes_into_a_directory_never_goes_a_level_deeper() {
+    let sides = Sides::new();
+    fs::create_dir_all(sides.there("d/link")).unwrap();
+    for place in ["G:d", "G:d/"] {
+        sides.refuses(&["-r", "tree/link", place], 125, "link");
+    }
+    assert_eq!(fs::read_dir(sides.there("d/link")).unwrap().count(), 0);
+}
+
+#[test]
+fn failure_here_names_the_file_and_is_a_local_one() {
+    let sides = Sides::new();
+    sides.copies(&["-r", "tree", "G:t"]);
+    fs::create_dir_all(sides.here("d/t/file")).unwrap();
+    sides.refuses(&["-r", "G:t", "d"], 1, "d/t/file");
+    let pipe = sides.here("pipe");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    sides.refuses(&["-r", "G:t", "pipe"], 1, "it is a device, pipe or socket");
+}
+
+#[test]
 fn link_is_copied_as_a_link_with_r() {
     let sides = Sides::new();
     sides.copies(&["-r", "tree/link", "G:l"]);
@@ -213,10 +235,21 @@ fn what_is_left_out_is_told_and_json_counts_the_rest() {
     let output = sides.cp(&["-r", "tree", "G:t"]);
     assert!(output.status.success());
     assert!(stderr(&output).contains("left out") && stderr(&output).contains("pipe"));
+    assert!(!stderr(&output).contains("first 16"));
     let output = sides.cp(&["-r", "--json", "tree", "G:u"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let wanted = serde_json::json!({"entries": 5, "bytes": 8, "skipped": ["pipe"]});
     assert_eq!(json, wanted);
+    for number in 1..=16 {
+        let pipe = sides.here(&format!("tree/pipe{number}"));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    let output = sides.cp(&["-r", "tree", "G:v"]);
+    assert!(
+        stderr(&output).contains("the first 16"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -20,11 +20,12 @@ use smolvm_host::files::Transfer;
 use smolvm_host::printable::printable;
 use smolvm_host::standard_stream::StandardStream;
 use smolvm_host::{Guest, GuestError};
+use smolvm_protocol::tree::MAX_SKIPPED_SHOWN;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// An agent's sentence for a directory and the like (`docs/protocol.md`, "get_file").
 const NO_FILE: &str = "not a regular file";
@@ -87,7 +88,9 @@ fn upload(
                 }
                 _ => path.to_owned(),
             };
-            return send_tree(&guest, &local, &place, transfer).map_err(failed);
+            // Where its name stands in the path already, a directory of that name must not take it under that once more.
+            let name = (place == path).then(|| tree_name(&local)).flatten();
+            return send_tree(&guest, &local, &place, name, transfer).map_err(failed);
         }
         Sent::Stream => open(Path::new("-"), cancel)?,
         Sent::File(local) => open(&local, cancel)?,
@@ -150,15 +153,20 @@ fn send_tree(
     guest: &Guest,
     local: &Path,
     path: &OsStr,
+    name: Option<OsString>,
     transfer: Transfer<'_>,
 ) -> Result<Copied, GuestError> {
     let progress = Progress::of_bytes(None);
     let mut transfer = transfer.progress(|bytes| progress.set(bytes));
-    let name = name_of(local.as_os_str()).map(OsStr::to_owned);
-    if let Some(name) = name.or_else(|| name_above(local)) {
+    if let Some(name) = name {
         transfer = transfer.name(name);
     }
     guest.put_tree(local, path, transfer)
+}
+
+fn tree_name(local: &Path) -> Option<OsString> {
+    let name = name_of(local.as_os_str()).map(OsStr::to_owned);
+    name.or_else(|| name_above(local))
 }
 
 fn download(
@@ -220,20 +228,28 @@ fn with_advice(error: GuestError) -> GuestError {
 
 /// The name that a directory takes a copy under; `None` where what is in it is meant (`x/.`), or it has none (`/`).
 fn name_of(path: &OsStr) -> Option<&OsStr> {
-    let bytes = path.as_bytes();
-    if bytes == b"." || bytes.ends_with(b"/.") || bytes.ends_with(b"/./") {
-        return None;
+    match means_content(path) {
+        true => None,
+        false => Path::new(path).file_name(),
     }
-    Path::new(path).file_name()
 }
 
 /// The same where a path here ends in `..`, whose name the file system knows.
 fn name_above(local: &Path) -> Option<OsString> {
-    if !local.as_os_str().as_bytes().ends_with(b"..") {
+    let is_above = local.components().next_back() == Some(Component::ParentDir);
+    if !is_above || means_content(local.as_os_str()) {
         return None;
     }
     let real = fs::canonicalize(local).ok()?;
     real.file_name().map(OsStr::to_owned)
+}
+
+/// Whether the last component is `.`, slashes behind it aside.
+fn means_content(path: &OsStr) -> bool {
+    let bytes = path.as_bytes();
+    let end = bytes.iter().rposition(|&byte| byte != b'/');
+    let bytes = &bytes[..end.map_or(0, |at| at + 1)];
+    bytes == b"." || bytes.ends_with(b"/.")
 }
 
 fn one_file(bytes: u64) -> Copied {
@@ -256,9 +272,13 @@ fn tell(copied: &Copied, as_json: bool) -> Result<(), Failure> {
         return print_line(&result.to_string());
     }
     if !skipped.is_empty() {
+        let and_more = match skipped.len() {
+            ..MAX_SKIPPED_SHOWN => "",
+            _ => " (the first 16)",
+        };
         let _ = writeln!(
             std::io::stderr(),
-            "smolctl: left out, being neither files nor directories nor links: {}",
+            "smolctl: left out{and_more}, being neither files nor directories nor links: {}",
             printable(&skipped.join(", "))
         );
     }
@@ -282,8 +302,12 @@ mod tests {
         ] {
             assert_eq!(name_of(path.as_ref()), name.map(OsStr::new), "{path}");
         }
-        assert_eq!(name_above(Path::new("/usr/bin/..")), Some("usr".into()));
-        assert_eq!(name_above(Path::new("/usr/bin/.")), None);
+        for path in ["/usr/bin/..", "/usr/bin/../", "/usr/bin/..//"] {
+            assert_eq!(name_above(Path::new(path)), Some("usr".into()), "{path}");
+        }
+        for path in ["/usr/bin/.", "/usr/bin/../.", "/usr/bin/a..b/.", "/usr"] {
+            assert_eq!(name_above(Path::new(path)), None, "{path}");
+        }
     }
 
     #[test]
