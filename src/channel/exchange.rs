@@ -18,7 +18,7 @@ use std::ops::Range;
 /// What the agent sent.
 pub(super) enum Message {
     /// A control frame.
-    Control(Answer),
+    Control(Box<Answer>),
     /// A control frame that tells of the next entry of a tree.
     Entry(Entry),
     /// Some bytes of a frame of that type, to be had with [`Exchange::bytes`].
@@ -129,8 +129,8 @@ impl Exchange {
     /// says so.
     pub(super) fn answer(&mut self, deadline: Deadline) -> Result<Answer, ChannelError> {
         match self.next(deadline)? {
-            Message::Control(answer) if answer.ok => Ok(answer),
-            Message::Control(answer) => Err(refusal(answer)),
+            Message::Control(answer) if answer.ok => Ok(*answer),
+            Message::Control(answer) => Err(refusal(*answer)),
             Message::Entry(_) => Err(unexpected(FrameType::JSON)),
             Message::Bytes(frame_type, _) => Err(unexpected(frame_type)),
             Message::EndOfFile => Err(unexpected(FrameType::EOF)),
@@ -211,11 +211,11 @@ impl Exchange {
 
     fn control_message(&self) -> Result<Message, ChannelError> {
         if !self.takes_entries {
-            return Ok(Message::Control(Answer::parse(&self.control)?));
+            return Ok(Message::Control(Box::new(Answer::parse(&self.control)?)));
         }
         Ok(match TreeFrame::parse(&self.control)? {
             TreeFrame::Entry(entry) => Message::Entry(entry),
-            TreeFrame::Answer(answer) => Message::Control(*answer),
+            TreeFrame::Answer(answer) => Message::Control(answer),
         })
     }
 }
@@ -226,7 +226,7 @@ pub(super) fn misplaced(message: Message) -> ChannelError {
         Message::Control(answer) if answer.ok => {
             ChannelError::not_an_agent("it confirmed what it did not have yet")
         }
-        Message::Control(answer) => refusal(answer),
+        Message::Control(answer) => refusal(*answer),
         Message::Entry(_) => unexpected(FrameType::JSON),
         Message::Bytes(frame_type, _) => unexpected(frame_type),
         Message::EndOfFile => unexpected(FrameType::EOF),

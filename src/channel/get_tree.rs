@@ -91,7 +91,7 @@ impl Download<'_> {
         loop {
             match self.next()? {
                 Message::Entry(entry) => self.entry(&entry)?,
-                Message::Control(answer) => return self.end(answer),
+                Message::Control(answer) => return self.end(*answer),
                 Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
                 Message::EndOfFile => return Err(unexpected(FrameType::EOF)),
             }
@@ -140,7 +140,7 @@ impl Download<'_> {
                     (self.progress)(self.copied.bytes);
                 }
                 Message::EndOfFile => return file.finish().map_err(failed),
-                Message::Control(answer) if !answer.ok => return Err(refusal(answer)),
+                Message::Control(answer) if !answer.ok => return Err(refusal(*answer)),
                 Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
                 Message::Control(_) | Message::Entry(_) => {
                     return Err(unexpected(FrameType::JSON));

@@ -116,7 +116,7 @@ fn stream(
 ) -> Result<Outcome, ChannelError> {
     loop {
         let (name, sink, bytes): (_, &mut dyn Write, _) = match exchange.next(deadline)? {
-            Message::Control(answer) => return outcome_of(answer),
+            Message::Control(answer) => return outcome_of(*answer),
             Message::Bytes(FrameType::STDOUT, bytes) => ("standard output", &mut *stdout, bytes),
             Message::Bytes(FrameType::STDERR, bytes) => ("standard error", &mut *stderr, bytes),
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
