@@ -59,7 +59,10 @@ fn ssh_server_of_a_vm_is_known_by_the_port_that_leads_to_it() {
         "{arguments}"
     );
 
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
 
@@ -71,6 +74,9 @@ fn port_that_leads_elsewhere_is_no_ssh_server() {
     let (code, said) = outcome(&mut folder.smolctl(&run));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("name it with --ssh"), "{said}");
-    assert_eq!(outcome(&mut folder.smolctl(&["vm", "stop", "a"])).0, 0);
+    assert_eq!(
+        outcome(&mut folder.smolctl(&["vm", "rm", "--force", "a"])).0,
+        0
+    );
     assert_nothing_left(&folder);
 }
