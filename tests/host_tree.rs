@@ -269,10 +269,18 @@ fn early_refusal_of_an_upload_is_heard_while_it_is_sent() {
         let _ = stream.read(&mut [0]);
         std::mem::forget(stream);
     })]);
-    let error = put(&peer.channel(), folder.path(), Path::new("/x"), None).unwrap_err();
+    let mut told = 0;
+    let error = peer
+        .channel()
+        .put_tree(folder.path(), b"/x", None, deadline(), &mut |bytes| {
+            told = bytes
+        })
+        .unwrap_err();
     assert!(
         matches!(error, ChannelError::Refused { ref sentence } if sentence == "the disk is full")
     );
+    // What is read is sent, and not collected.
+    assert!(told < 4 << 20, "{told} bytes were read");
 }
 
 #[test]
@@ -312,4 +320,54 @@ fn limit_on_the_time_holds_for_the_question_for_features_too() {
     assert!(guest.put_tree(folder.path(), "/x", limit()).is_err());
     assert!(guest.get_tree("/x", folder.path(), limit()).is_err());
     assert!(began.elapsed() < FEATURES_LIMIT);
+}
+
+#[test]
+fn what_the_agent_left_out_is_told_up_to_16_paths() {
+    let directory = r#"{"path": ".", "kind": "directory"}"#;
+    let path = r#""p""#;
+    let left_out = vec![path; 17].join(", ");
+    let done = format!(r#"{{"ok": true, "entries": 1, "skipped": [{left_out}]}}"#);
+    let folder = TempDir::new().unwrap();
+    let unknown = r#"{"path": "unknown", "kind": "door"}"#;
+    let peer = telling(vec![json(directory), json(unknown), json(&done)]);
+    let copied = get(&peer.channel(), Path::new("/x"), folder.path()).unwrap();
+    assert_eq!((copied.entries, copied.skipped.len()), (1, 16));
+    assert_eq!(copied.skipped[..2], [b"unknown".to_vec(), b"p".to_vec()]);
+    let peer = Peer::new(vec![Box::new(move |mut stream| {
+        // The request, the root and the tree's end.
+        for _ in 0..3 {
+            read_request(&mut stream);
+        }
+        let _ = stream.write_all(&json(&done));
+        drain(stream);
+    })]);
+    let copied = put(&peer.channel(), folder.path(), Path::new("/x"), None).unwrap();
+    assert_eq!(copied.skipped, vec![b"p".to_vec(); 16]);
+}
+
+#[test]
+fn peer_hears_at_once_of_a_copy_that_failed_here() {
+    let folder = TempDir::new().unwrap();
+    let (told, ended) = std::sync::mpsc::channel();
+    let acts = [(), ()].map(|()| {
+        let told = told.clone();
+        let act: peer::Act = Box::new(move |mut stream| {
+            read_request(&mut stream);
+            let _ = stream.write_all(&json(r#"{"path": "..", "kind": "directory"}"#));
+            drain(stream);
+            told.send(()).unwrap();
+        });
+        act
+    });
+    let peer = Peer::new(acts.into());
+    let error = get(&peer.channel(), Path::new("/x"), folder.path()).unwrap_err();
+    assert!(
+        matches!(error, ChannelError::NotAnAgent { .. }),
+        "{error:?}"
+    );
+    ended.recv_timeout(LIMIT).unwrap();
+    let missing = folder.path().join("none");
+    put(&peer.channel(), &missing, Path::new("/x"), None).unwrap_err();
+    ended.recv_timeout(LIMIT).unwrap();
 }

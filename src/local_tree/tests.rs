@@ -239,3 +239,67 @@ fn what_cannot_be_read_is_named_once() {
         error.source
     );
 }
+
+#[test]
+fn what_goes_while_the_tree_is_read_counts_as_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["a", "b", "d"] {
+        fs::write(at(name), b"").unwrap();
+    }
+    fs::create_dir(at("c")).unwrap();
+    let mut reader = TreeReader::new(folder.path());
+    let mut next = || reader.next().unwrap().map(|(entry, _)| entry.path);
+    assert_eq!(next().unwrap(), b".");
+    assert_eq!(next().unwrap(), b"a");
+    fs::remove_file(at("b")).unwrap();
+    assert_eq!(next().unwrap(), b"c");
+    fs::remove_dir(at("c")).unwrap();
+    assert_eq!(next().unwrap(), b"d");
+    assert_eq!(next(), None);
+}
+
+#[test]
+fn rights_that_a_mode_would_lend_stay_here_and_16_of_what_is_skipped_are_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("file"), b"").unwrap();
+    set_mode(&at("file"), 0o6751);
+    set_mode(folder.path(), 0o3755);
+    for number in 0..17 {
+        let pipe = at(&format!("pipe{number}"));
+        mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    }
+    let mut reader = TreeReader::new(folder.path());
+    let mut next = || reader.next().unwrap().map(|(entry, _)| entry.kind);
+    assert_eq!(next(), Some(Kind::Directory { mode: Some(0o1755) }));
+    let (mode, size) = (Some(0o751), Some(0));
+    assert_eq!(next(), Some(Kind::File { mode, size }));
+    assert_eq!(next(), None);
+    assert_eq!(reader.into_skipped().len(), 16);
+}
+
+#[test]
+fn modes_are_the_owners_alone_until_others_are_told_and_kept_where_a_directory_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let mut writer = TreeWriter::new(&root, None).unwrap();
+    let lending = Kind::Directory { mode: Some(0o6755) };
+    writer.begin(&entry(".", lending)).unwrap();
+    let (mode, size) = (None, None);
+    let Ok(Begun::File(new)) = writer.begin(&entry("a", Kind::File { mode, size })) else {
+        panic!("a file is to follow");
+    };
+    new.finish().unwrap();
+    writer.begin(&entry("b", Kind::Directory { mode })).unwrap();
+    assert_eq!(mode_of(&root), 0o700);
+    writer.finish().unwrap();
+    assert_eq!(mode_of(&root), 0o755);
+    assert_eq!(mode_of(&root.join("a")), 0o600);
+    assert_eq!(mode_of(&root.join("b")), 0o700);
+    let mut writer = TreeWriter::new(&root, None).unwrap();
+    writer.begin(&directory(".")).unwrap();
+    writer.begin(&directory("b")).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(mode_of(&root.join("b")), 0o700);
+}

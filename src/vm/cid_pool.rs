@@ -286,6 +286,32 @@ mod tests {
     }
 
     #[test]
+    fn lock_that_reaches_to_the_end_of_all_files_leaves_no_cid() {
+        let (_folder, pool) = pool();
+        let file = pool.open().unwrap();
+        let all = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 4,
+            l_len: 0,
+            l_pid: 0,
+        };
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&all)).unwrap();
+        let lease = pool.allocate().unwrap();
+        assert_eq!(number(&lease), 3);
+        assert!(matches!(pool.allocate(), Err(VmError::NoCidLeft)));
+    }
+
+    #[test]
+    fn file_that_two_make_at_once_is_the_firsts() {
+        let (folder, pool) = pool();
+        let lease = pool.allocate().unwrap();
+        pool.make().unwrap();
+        assert_eq!((number(&lease), number(&pool.allocate().unwrap())), (3, 4));
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
     fn cid_is_had_until_the_last_process_that_inherited_it_has_ended() {
         let (_folder, pool) = pool();
         let lease = pool.allocate().unwrap();
