@@ -371,3 +371,18 @@ fn peer_hears_at_once_of_a_copy_that_failed_here() {
     put(&peer.channel(), &missing, Path::new("/x"), None).unwrap_err();
     ended.recv_timeout(LIMIT).unwrap();
 }
+
+#[test]
+fn answer_that_counts_no_entries_is_no_agents() {
+    let folder = TempDir::new().unwrap();
+    let peer = Peer::new(vec![Box::new(|mut stream| {
+        // The request, the root and the tree's end.
+        for _ in 0..3 {
+            read_request(&mut stream);
+        }
+        let _ = stream.write_all(&json(r#"{"ok": true}"#));
+        drain(stream);
+    })]);
+    let error = put(&peer.channel(), folder.path(), Path::new("/x"), None).unwrap_err();
+    assert!(error.to_string().contains("counts no entries"), "{error:?}");
+}

@@ -3,15 +3,21 @@
 
 #[path = "support/agent.rs"]
 mod agent;
+#[allow(dead_code, reason = "shared with tests that look at processes")]
+#[path = "support/wait.rs"]
+mod wait;
 
 use agent::Agent;
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use wait::soon;
 
 /// An agent and a folder on this side.
 struct Sides {
@@ -178,6 +184,44 @@ fn link_that_goes_into_a_directory_never_goes_a_level_deeper() {
         sides.refuses(&["-r", "tree/link", place], 125, "link");
     }
     assert_eq!(fs::read_dir(sides.there("d/link")).unwrap().count(), 0);
+    fs::create_dir(sides.there("d/file")).unwrap();
+    sides.refuses(&["tree/file", "G:d/"], 125, "no filename was provided");
+    assert_eq!(fs::read_dir(sides.there("d/file")).unwrap().count(), 0);
+}
+
+#[test]
+fn copy_of_a_guest_that_never_answers_ends_at_its_limit() {
+    let sides = Sides::new();
+    let silent = sides.here("silent");
+    let _listener = UnixListener::bind(&silent).unwrap();
+    let there = format!("unix:{}:/x", silent.display());
+    let began = Instant::now();
+    for (from, to) in [("tree/file", &*there), (&there, "x")] {
+        sides.refuses(&["--timeout", "0.2", from, to], 125, "silent");
+    }
+    // Without a limit of its own, a copy waits for a minute.
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn interrupted_reading_of_standard_input_ends_with_the_signals_code() {
+    let sides = Sides::new();
+    let mut command = sides.command(&["-", "G:in"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let descriptors = format!("/proc/{}/fd", child.id());
+    let is_kept = |descriptor: fs::DirEntry| {
+        let target = fs::read_link(descriptor.path()).unwrap_or_default();
+        target.to_string_lossy().ends_with(" (deleted)")
+    };
+    // What is read goes to a file without a name.
+    assert!(soon(|| {
+        let mut all = fs::read_dir(&descriptors).unwrap().flatten();
+        all.any(is_kept)
+    }));
+    let signal = rustix::process::Signal::TERM;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(!sides.there("in").exists());
 }
 
 #[test]
@@ -224,6 +268,7 @@ fn standard_input_and_output_take_one_file() {
     sides.refuses(&["-r", "-", "G:x"], 2, "leave -r out");
     sides.refuses(&["-r", "G:in", "-"], 2, "leave -r out");
     sides.refuses(&["-", "G:x/"], 2, "standard input has no name");
+    sides.refuses(&["--json", "G:in", "-"], 2, "--json has no place there");
 }
 
 #[test]
