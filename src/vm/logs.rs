@@ -140,6 +140,7 @@ impl Log {
 mod tests {
     use super::*;
     use crate::cancel::Cancel;
+    use crate::vm::record::Phase;
     use crate::vm::registry::tests::record;
     use std::fs;
 
@@ -179,8 +180,12 @@ mod tests {
         let log = Log::open(&registry, &name, LogKind::Device).unwrap();
         assert!(log.may_grow().unwrap());
         assert!(matches!(log.check_existence(), Err(VmError::NoLog { .. })));
+        (other.phase, other.qemu) = (Phase::Running, Some(other.starter));
+        registry.save(&other).unwrap();
+        assert!(log.may_grow().unwrap());
         other.starter.start_time += 1;
         registry.save(&other).unwrap();
+        assert_eq!(other.status(), Status::Running);
         assert!(!log.may_grow().unwrap());
         lock.remove("a", |_| true).unwrap();
         assert!(!log.may_grow().unwrap());

@@ -419,6 +419,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn vm_that_lives_or_has_taken_the_name_keeps_its_disk() {
+        let (_state, registry) = registry();
+        let lock = lock(&registry);
+        let mut now = record("a", 3);
+        lock.create(&now).unwrap();
+        let disk = registry.dir("a").join("root.ext4");
+        fs::write(&disk, b"").unwrap();
+        let mut before = record("a", 3);
+        before.starter.start_time += 1;
+        lock.tidy(&before).unwrap();
+        lock.tidy(&now).unwrap();
+        assert!(disk.exists());
+        now.starter.start_time += 2;
+        registry.save(&now).unwrap();
+        lock.tidy(&before).unwrap();
+        assert!(disk.exists());
+        lock.tidy(&now).unwrap();
+        assert!(!disk.exists());
+    }
+
+    #[test]
     fn lock_that_is_held_is_awaited_until_the_limit_or_a_cancel() {
         let (_state, registry) = registry();
         let held = lock(&registry);

@@ -189,6 +189,11 @@ mod tests {
         clear(&lock, &stopped).unwrap();
         clear(&lock, &new).unwrap();
         assert!(registry.dir("a").exists());
+        let mut later = record("a", 3);
+        later.starter.start_time += 2;
+        registry.save(&later).unwrap();
+        clear(&lock, &stopped).unwrap();
+        assert!(registry.dir("a").exists());
         registry.save(&stopped).unwrap();
         clear(&lock, &stopped).unwrap();
         assert!(!registry.dir("a").exists());
