@@ -208,6 +208,8 @@ fn interrupted_reading_of_standard_input_ends_with_the_signals_code() {
     let sides = Sides::new();
     let mut command = sides.command(&["-", "G:in"]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    // Waiting for a child would close it, and so end what is read.
+    let _stdin = child.stdin.take();
     let descriptors = format!("/proc/{}/fd", child.id());
     let is_kept = |descriptor: fs::DirEntry| {
         let target = fs::read_link(descriptor.path()).unwrap_or_default();
