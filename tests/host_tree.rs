@@ -214,6 +214,7 @@ fn trees_that_break_off_leave_no_part_of_a_file() {
     let data = encode_frame(FrameType::DATA, b"part");
     let refused = json(r#"{"ok": false, "error": "a: it broke"}"#);
     let done = json(r#"{"ok": true, "entries": 0, "skipped": []}"#);
+    let told_nothing = json(r#"{"ok": true}"#);
     for (frames, wanted) in [
         (
             vec![directory.clone(), file.clone(), data.clone(), refused],
@@ -224,7 +225,9 @@ fn trees_that_break_off_leave_no_part_of_a_file() {
             "type 1",
         ),
         (vec![directory.clone(), data.clone()], "type 4"),
-        (vec![directory, file.clone(), file, data], "type 1"),
+        (vec![directory.clone(), file.clone(), file, data], "type 1"),
+        (vec![directory.clone(), done.clone()], "other entries"),
+        (vec![directory, told_nothing], "other entries"),
         (vec![done], "no root"),
     ] {
         let folder = TempDir::new().unwrap();
@@ -330,7 +333,8 @@ fn what_the_agent_left_out_is_told_up_to_16_paths() {
     let done = format!(r#"{{"ok": true, "entries": 1, "skipped": [{left_out}]}}"#);
     let folder = TempDir::new().unwrap();
     let unknown = r#"{"path": "unknown", "kind": "door"}"#;
-    let peer = telling(vec![json(directory), json(unknown), json(&done)]);
+    let done_with_two = done.replace("\"entries\": 1", "\"entries\": 2");
+    let peer = telling(vec![json(directory), json(unknown), json(&done_with_two)]);
     let copied = get(&peer.channel(), Path::new("/x"), folder.path()).unwrap();
     assert_eq!((copied.entries, copied.skipped.len()), (1, 16));
     assert_eq!(copied.skipped[..2], [b"unknown".to_vec(), b"p".to_vec()]);

@@ -47,6 +47,7 @@ impl Channel {
             tree,
             root: &root,
             deadline,
+            received: 0,
             copied: Copied::default(),
             progress,
         };
@@ -82,6 +83,8 @@ struct Download<'call> {
     tree: TreeWriter,
     root: &'call Path,
     deadline: Deadline,
+    /// Entries that came, whatever became of them.
+    received: u64,
     copied: Copied,
     progress: &'call mut dyn FnMut(u64),
 }
@@ -90,7 +93,10 @@ impl Download<'_> {
     fn entries(&mut self) -> Result<Answer, ChannelError> {
         loop {
             match self.next()? {
-                Message::Entry(entry) => self.entry(&entry)?,
+                Message::Entry(entry) => {
+                    self.received += 1;
+                    self.entry(&entry)?;
+                }
                 Message::Control(answer) => return self.end(*answer),
                 Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
                 Message::EndOfFile => return Err(unexpected(FrameType::EOF)),
@@ -155,6 +161,11 @@ impl Download<'_> {
         }
         if !self.tree.has_begun() {
             return Err(ChannelError::not_an_agent("its tree has no root"));
+        }
+        if answer.entries != Some(self.received) {
+            return Err(ChannelError::not_an_agent(
+                "it counts other entries than it has sent",
+            ));
         }
         Ok(answer)
     }

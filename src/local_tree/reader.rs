@@ -1,7 +1,8 @@
 //! A tree that is read entry by entry, a directory before what is in it.
 //!
 //! Owns the walk: names in order, links told as what they are and never followed, devices and the like passed
-//! over and remembered. What goes while it is read counts as not there.
+//! over and remembered. What goes while it is read counts as not there. The tree is this side's own: whoever may change
+//! its directories is trusted not to put a link in the place of one while it is read.
 
 use super::writer::{KEPT_DIRECTORY_MODE, KEPT_FILE_MODE};
 use rustix::fs::{CWD, Mode, OFlags, openat};

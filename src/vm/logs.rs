@@ -66,6 +66,18 @@ impl Log {
         })
     }
 
+    /// How many bytes it has now; 0 where it has not begun.
+    ///
+    /// # Errors
+    /// [`VmError::State`].
+    pub fn length(&self) -> Result<u64, VmError> {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(state_error(&self.path)(error)),
+        }
+    }
+
     /// Reads what has come since; 0 bytes where nothing has.
     ///
     /// # Errors

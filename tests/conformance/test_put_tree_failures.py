@@ -104,6 +104,7 @@ MISUSED = {
     "DATA after a link": (link("l", "x") + frame(DATA, b"x"), "unexpected frame type 4 where an entry must come"),
     "entry in a file": (entry("f", "file") + frame(DATA, b"x") + entry("g", "file"), "unexpected frame type 1 within a file"),
     "output in a file": (entry("f", "file") + frame(STDOUT, b"x"), "unexpected frame type 2 within a file"),
+    "end of a file with a payload": (entry("f", "file") + frame(EOF, b"x"), "unexpected frame type 5 with a payload"),
     "too long a frame": (
         entry("f", "file") + struct.pack(">BI", DATA, MAX_FRAME_BYTES + 1),
         "bad upload: frame of 16777217 bytes is longer than the limit of 16777216",

@@ -149,6 +149,7 @@ impl Receiver {
     /// Whether a frame can come here.
     fn check(&self, header: FrameHeader) -> Result<(), Refusal> {
         let place = match (header.frame_type, self.incoming.is_some()) {
+            (FrameType::EOF, _) if header.payload_bytes > 0 => "with a payload",
             (FrameType::DATA | FrameType::EOF, true) => return Ok(()),
             (FrameType::JSON, false) => return Ok(check_length(header.payload_bytes as usize)?),
             (FrameType::EOF, false) if self.order.has_begun() => return Ok(()),

@@ -29,13 +29,22 @@ pub(super) fn logs(arguments: &VmLogsArguments, cancel: &Cancel) -> Result<u8, F
     let mut log = Log::open(&registry, &name, kind)?;
     let mut shown = Shown::new(cancel)?;
     let mut piece = vec![0; PIECE_BYTES];
-    loop {
+    // A guest that never falls silent has an end, too, unless it is followed.
+    let mut left = match arguments.follow {
+        true => u64::MAX,
+        false => log.length()?,
+    };
+    while left > 0 {
         // Asked before the last look, after which nothing can have come.
         let may_grow = arguments.follow && log.may_grow()?;
-        match log.read(&mut piece)? {
+        let wanted = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        match log.read(&mut piece[..wanted])? {
             0 if may_grow => wait(cancel)?,
             0 => break,
-            length => shown.write(&piece[..length], cancel)?,
+            length => {
+                shown.write(&piece[..length], cancel)?;
+                left = left.saturating_sub(length as u64);
+            }
         }
     }
     log.check_existence()?;
