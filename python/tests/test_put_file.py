@@ -113,6 +113,19 @@ def test_wrong_call_is_refused_before_anything_is_asked(folder, arguments, optio
         Channel.from_unix(folder / "none").put_file(*arguments, **options)
 
 
+def test_file_that_does_not_tell_its_size_is_no_empty_one(folder):
+    channel = Channel.from_unix(folder / "nobody")
+    with pytest.raises(ValueError, match=r"does not tell its size: /proc/version; pass"):
+        channel.put_file("/proc/version", "/x")
+
+    class Lying(io.BytesIO):
+        def seek(self, position, whence=os.SEEK_SET):
+            return super().seek(position, os.SEEK_SET)
+
+    with pytest.raises(ValueError, match="size is needed for a file that does not tell its own"):
+        channel.put_file(Lying(b"content"), "/x")
+
+
 def test_file_open_as_text_is_refused(channel, tmp_path):
     with pytest.raises(TypeError, match="binary mode"):
         channel.put_file(io.StringIO("text"), tmp_path / "target")

@@ -33,9 +33,14 @@ def open_source(path: Path) -> BinaryIO:
         raise ValueError(f"local_path is not a regular file: {path}; pass an open file and its size to send anything else")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     file = os.fdopen(descriptor, "rb", buffering=0)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         file.close()
         raise ValueError(f"local_path is no longer a regular file: {path}")
+    # As files of /proc do, which would be sent as if they were empty.
+    if found.st_size == 0 and os.pread(descriptor, 1, 0):
+        file.close()
+        raise ValueError(f"local_path does not tell its size: {path}; pass what it holds as io.BytesIO")
     return file
 
 
@@ -46,6 +51,8 @@ def remaining_size(file: BinaryIO) -> int:
     position = file.tell()
     end = file.seek(0, os.SEEK_END)
     file.seek(position)
+    if end <= position and file.read(1):
+        raise ValueError("size is needed for a file that does not tell its own")
     return max(0, end - position)
 
 
