@@ -4,6 +4,7 @@
 //! Refuses to know how the bytes get to the guest.
 
 use crate::cancel::Cancel;
+use crate::deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::ffi::OsStr;
@@ -142,15 +143,16 @@ impl Source {
     /// into a temporary file without a name.
     ///
     /// # Errors
-    /// Where it is a directory or cannot be read, and where `cancel` was told so meanwhile.
-    pub fn open(path: &Path, cancel: &Cancel) -> io::Result<Self> {
+    /// Where it is a directory or cannot be read, and where `cancel` was told so meanwhile;
+    /// [`io::ErrorKind::TimedOut`] where its end has not come by the deadline.
+    pub fn open(path: &Path, cancel: &Cancel, deadline: Deadline) -> io::Result<Self> {
         let mut file = open_at_once(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(io::Error::other("is a directory"));
         }
         if !metadata.is_file() || !knows_its_size(&file, metadata.len())? {
-            file = spool(&file, cancel)?;
+            file = spool(&file, cancel, deadline)?;
         }
         Ok(Self {
             size: file.metadata()?.len(),
@@ -163,10 +165,15 @@ impl Source {
     /// Takes over what a stream, such as standard input, gives until its end.
     ///
     /// # Errors
-    /// Where it cannot be read or kept, and where `cancel` was told so meanwhile.
-    pub fn from_stream(stream: &impl AsFd, cancel: &Cancel) -> io::Result<Self> {
+    /// Where it cannot be read or kept, and where `cancel` was told so meanwhile;
+    /// [`io::ErrorKind::TimedOut`] where its end has not come by the deadline.
+    pub fn from_stream(
+        stream: &impl AsFd,
+        cancel: &Cancel,
+        deadline: Deadline,
+    ) -> io::Result<Self> {
         let stream = File::from(stream.as_fd().try_clone_to_owned()?);
-        let file = spool(&stream, cancel)?;
+        let file = spool(&stream, cancel, deadline)?;
         Ok(Self {
             size: file.metadata()?.len(),
             file,
@@ -196,7 +203,7 @@ fn knows_its_size(file: &File, size: u64) -> io::Result<bool> {
 }
 
 /// A copy that has no name, so that nothing of it stays: the protocol wants the size first.
-fn spool(source: &File, cancel: &Cancel) -> io::Result<File> {
+fn spool(source: &File, cancel: &Cancel, deadline: Deadline) -> io::Result<File> {
     let mut copy = tempfile::tempfile()?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -204,12 +211,17 @@ fn spool(source: &File, cancel: &Cancel) -> io::Result<File> {
             PollFd::new(source, PollFlags::IN),
             PollFd::new(cancel, PollFlags::IN),
         ];
-        match poll(&mut fds, None) {
+        match poll(&mut fds, deadline.timespec().as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,
             outcome => outcome?,
         };
         if !fds[1].revents().is_empty() {
             return Err(io::Error::other("interrupted"));
+        }
+        // Also where there is more: a device that has no end must not outrun it.
+        if deadline.has_passed() {
+            let late = "its end has not come in time";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, late));
         }
         match (&mut &*source).read(&mut buffer) {
             Ok(0) => break,
@@ -285,7 +297,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> io::Result<Source> {
-        Source::open(path, &Cancel::new().unwrap())
+        Source::open(path, &Cancel::new().unwrap(), Deadline::NEVER)
     }
 
     #[test]
@@ -306,7 +318,19 @@ mod tests {
         let (reader, _writer) = std::os::unix::net::UnixStream::pair().unwrap();
         let cancel = Cancel::new().unwrap();
         cancel.cancel();
-        assert!(Source::from_stream(&reader, &cancel).is_err());
+        assert!(Source::from_stream(&reader, &cancel, Deadline::NEVER).is_err());
+    }
+
+    #[test]
+    fn source_that_has_no_end_is_given_up_at_the_deadline() {
+        let (silent, _writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let cancel = Cancel::new().unwrap();
+        let soon = || Deadline::after(Duration::from_millis(50));
+        let silent = Source::from_stream(&silent, &cancel, soon()).unwrap_err();
+        let endless = Source::open(Path::new("/dev/zero"), &cancel, soon()).unwrap_err();
+        for error in [silent, endless] {
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use options::GuestOptions;
 use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Pong, SHUTDOWN, ShutdownMode, TIMINGS};
 use crate::command::Command;
+use crate::deadline::Deadline;
 use crate::ssh::{SshChannel, SshDestination};
 use crate::target::Target;
 use std::collections::BTreeMap;
@@ -174,10 +175,15 @@ impl Guest {
     /// # Errors
     /// [`GuestError`].
     pub fn agent(&self) -> Result<&Pong, GuestError> {
+        self.agent_by(Deadline::NEVER)
+    }
+
+    fn agent_by(&self, deadline: Deadline) -> Result<&Pong, GuestError> {
         if let Some(pong) = self.inner.pong.get() {
             return Ok(pong);
         }
-        let pong = self.channel()?.ping(FEATURES_LIMIT)?;
+        let left = deadline.remaining().unwrap_or(FEATURES_LIMIT);
+        let pong = self.channel()?.ping(left.min(FEATURES_LIMIT))?;
         Ok(self.inner.pong.get_or_init(|| pong))
     }
 
@@ -186,7 +192,16 @@ impl Guest {
     /// # Errors
     /// [`GuestError::NoFeature`] where it does not.
     pub fn require(&self, feature: &'static str) -> Result<&Channel, GuestError> {
-        let agent = self.agent()?;
+        self.require_by(feature, Deadline::NEVER)
+    }
+
+    /// The same for a call that has a deadline of its own.
+    fn require_by(
+        &self,
+        feature: &'static str,
+        deadline: Deadline,
+    ) -> Result<&Channel, GuestError> {
+        let agent = self.agent_by(deadline)?;
         if !agent.serves(feature) {
             return Err(GuestError::NoFeature {
                 feature,
@@ -201,7 +216,9 @@ impl Guest {
     /// # Errors
     /// [`GuestError`]; [`ErrorKind::Refused`] where the guest's process 1 is none of ours.
     pub fn shutdown(&self, mode: ShutdownMode, timeout: Duration) -> Result<(), GuestError> {
-        Ok(self.require(SHUTDOWN)?.shutdown(mode, timeout)?)
+        let deadline = Deadline::after(timeout);
+        let channel = self.require_by(SHUTDOWN, deadline)?;
+        Ok(channel.shutdown(mode, left_until(deadline))?)
     }
 
     /// When things were done while the guest booted, by name: microseconds since its kernel started. Answered
@@ -210,6 +227,13 @@ impl Guest {
     /// # Errors
     /// [`GuestError`]; [`ErrorKind::Refused`] where the guest's process 1 is none of ours.
     pub fn timings(&self, timeout: Duration) -> Result<BTreeMap<String, u64>, GuestError> {
-        Ok(self.require(TIMINGS)?.timings(timeout)?)
+        let deadline = Deadline::after(timeout);
+        let channel = self.require_by(TIMINGS, deadline)?;
+        Ok(channel.timings(left_until(deadline))?)
     }
+}
+
+/// As a span; so long a one that no clock has it where there is no deadline.
+fn left_until(deadline: Deadline) -> Duration {
+    deadline.remaining().unwrap_or(Duration::MAX)
 }

@@ -7,7 +7,7 @@ mod agent;
 mod wait;
 
 use agent::{Agent, LIMIT};
-use smolvm_host::channel::Fetched;
+use smolvm_host::channel::{Fetched, ShutdownMode};
 use smolvm_host::guest::ErrorKind;
 use smolvm_host::selection::{Choice, GuestOs, SelectionError, Vmm, VsockObstacle};
 use smolvm_host::target::Target;
@@ -16,9 +16,10 @@ use smolvm_protocol::request::Shell;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wait::{is_running, soon};
 
 fn target(agent: &Agent) -> Target {
@@ -303,6 +304,26 @@ fn what_the_agent_does_not_serve_is_told_by_its_name() {
         sentence.contains("does not serve 'levitation'"),
         "{sentence}"
     );
+}
+
+#[test]
+fn call_that_has_to_ask_the_agent_first_has_one_deadline_for_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("silent.sock");
+    let _silent = UnixListener::bind(&socket).unwrap();
+    let guest = Guest::connect(&Target::Unix(socket)).unwrap();
+    let limit = Duration::from_millis(300);
+    let begin = Instant::now();
+    let transfer = || Transfer::new().timeout(limit);
+    for error in [
+        guest.shutdown(ShutdownMode::PowerOff, limit).unwrap_err(),
+        guest.timings(limit).unwrap_err(),
+        guest.put_tree(folder.path(), "x", transfer()).unwrap_err(),
+        guest.get_tree("x", folder.path(), transfer()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(8));
 }
 
 #[test]

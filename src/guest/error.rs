@@ -81,6 +81,9 @@ impl GuestError {
             Self::Vm(_) | Self::Selection(_) => ErrorKind::Unreachable,
             Self::Channel(error) => kind_of(error),
             Self::Ssh(error) => kind_of_ssh(error),
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+                ErrorKind::TimedOut
+            }
             Self::NotOverSsh | Self::NoFeature { .. } => ErrorKind::Unsupported,
             Self::OutputTooLong { .. } | Self::Place(_) | Self::Read { .. } | Self::Process(_) => {
                 ErrorKind::Local

@@ -21,11 +21,13 @@ impl Guest {
         &self,
         local: impl AsRef<Path>,
         remote: impl AsRef<OsStr>,
-        transfer: Transfer<'_>,
+        mut transfer: Transfer<'_>,
     ) -> Result<(), GuestError> {
         let local = local.as_ref();
-        let source = Source::open(local, &self.inner.cancel)
+        let deadline = Deadline::after_optional(transfer.timeout);
+        let source = Source::open(local, &self.inner.cancel, deadline)
             .map_err(|source| self.unreadable(local.display().to_string(), source))?;
+        transfer.timeout = deadline.remaining();
         self.put_source(source, remote, transfer)
     }
 

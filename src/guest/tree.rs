@@ -1,7 +1,7 @@
 //! Trees of files into a guest and out of it.
 
-use super::{FEATURES_LIMIT, Guest, GuestError};
-use crate::channel::{Channel, Copied, GET_TREE, PUT_TREE};
+use super::{Guest, GuestError};
+use crate::channel::{Copied, GET_TREE, PUT_TREE};
 use crate::deadline::Deadline;
 use crate::files::Transfer;
 use std::ffi::OsStr;
@@ -25,7 +25,7 @@ impl Guest {
     ) -> Result<Copied, GuestError> {
         let deadline = Deadline::after_optional(transfer.timeout);
         let mut progress = transfer.progress.unwrap_or_else(|| Box::new(|_| ()));
-        Ok(self.require_within(PUT_TREE, deadline)?.put_tree(
+        Ok(self.require_by(PUT_TREE, deadline)?.put_tree(
             local.as_ref(),
             remote.as_ref().as_bytes(),
             transfer.name.as_deref(),
@@ -48,25 +48,12 @@ impl Guest {
     ) -> Result<Copied, GuestError> {
         let deadline = Deadline::after_optional(transfer.timeout);
         let mut progress = transfer.progress.unwrap_or_else(|| Box::new(|_| ()));
-        Ok(self.require_within(GET_TREE, deadline)?.get_tree(
+        Ok(self.require_by(GET_TREE, deadline)?.get_tree(
             remote.as_ref().as_bytes(),
             local.as_ref(),
             transfer.name.as_deref().map(OsStr::from_bytes),
             deadline,
             &mut progress,
         )?)
-    }
-
-    /// [`Self::require`], where the agent that is asked first has no more time than the whole call.
-    fn require_within(
-        &self,
-        feature: &'static str,
-        deadline: Deadline,
-    ) -> Result<&Channel, GuestError> {
-        if self.inner.pong.get().is_none() {
-            let left = deadline.remaining().unwrap_or(FEATURES_LIMIT);
-            self.ping(left.min(FEATURES_LIMIT))?;
-        }
-        self.require(feature)
     }
 }

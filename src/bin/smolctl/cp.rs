@@ -7,9 +7,8 @@ mod operand;
 
 use crate::arguments::CpArguments;
 use crate::failure::Failure;
-use crate::guest::guest_of;
+use crate::guest::{deadline_of, guest_of, transfer_by};
 use crate::output::print_line;
-use crate::ping::duration;
 use crate::progress::Progress;
 use crate::put::open;
 use operand::Operand;
@@ -71,15 +70,9 @@ fn upload(
             "--mode is for one file; a tree's modes are kept",
         ));
     }
-    let guest = guest_of(target, &arguments.way, cancel)?;
+    let deadline = deadline_of(arguments.timeout);
+    let guest = guest_of(target, &arguments.way, deadline, cancel)?;
     let failed = |error| Failure::guest(target, error);
-    let mut transfer = Transfer::new();
-    if let Some(seconds) = arguments.timeout {
-        transfer = transfer.timeout(duration(seconds));
-    }
-    if let Some(mode) = arguments.mode {
-        transfer = transfer.mode(mode);
-    }
     let mut source = match sent {
         Sent::Tree(local) => {
             let place = match fs::symlink_metadata(&local) {
@@ -90,10 +83,10 @@ fn upload(
             };
             // Where its name stands in the path already, a directory of that name must not take it under that once more.
             let name = (place == path).then(|| tree_name(&local)).flatten();
-            return send_tree(&guest, &local, &place, name, transfer).map_err(failed);
+            return send_tree(&guest, &local, &place, name, transfer_by(deadline)).map_err(failed);
         }
-        Sent::Stream => open(Path::new("-"), cancel)?,
-        Sent::File(local) => open(&local, cancel)?,
+        Sent::Stream => open(Path::new("-"), cancel, deadline)?,
+        Sent::File(local) => open(&local, cancel, deadline)?,
     };
     let place = place_in_guest(path, source.name.as_deref())?;
     if place != path {
@@ -101,7 +94,10 @@ fn upload(
     }
     let bytes = source.size;
     let progress = Progress::of_bytes(Some(bytes));
-    let transfer = transfer.progress(|bytes| progress.set(bytes));
+    let mut transfer = transfer_by(deadline).progress(|bytes| progress.set(bytes));
+    if let Some(mode) = arguments.mode {
+        transfer = transfer.mode(mode);
+    }
     guest.put_source(source, place, transfer).map_err(failed)?;
     Ok(one_file(bytes))
 }
@@ -191,13 +187,11 @@ fn download(
             "standard output has the file itself, so --json has no place there",
         ));
     }
-    let guest = guest_of(target, &arguments.way, cancel)?;
+    let deadline = deadline_of(arguments.timeout);
+    let guest = guest_of(target, &arguments.way, deadline, cancel)?;
     let failed = |error| Failure::guest(target, error);
     let progress = Progress::of_bytes(None);
-    let mut transfer = Transfer::new().progress(|bytes| progress.set(bytes));
-    if let Some(seconds) = arguments.timeout {
-        transfer = transfer.timeout(duration(seconds));
-    }
+    let mut transfer = transfer_by(deadline).progress(|bytes| progress.set(bytes));
     let fetched = match to {
         Operand::Local(local) if arguments.recursive => {
             if let Some(name) = name_of(path) {

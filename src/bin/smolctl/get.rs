@@ -2,10 +2,8 @@
 
 use crate::arguments::GetArguments;
 use crate::failure::Failure;
-use crate::guest::guest_of;
-use crate::ping::duration;
+use crate::guest::{deadline_of, guest_of, transfer_by};
 use crate::progress::Progress;
-use smolvm_host::Transfer;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::standard_stream::StandardStream;
 use std::path::Path;
@@ -14,12 +12,10 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
     if arguments.remote.is_empty() {
         return Err(Failure::usage("the path in the guest is empty"));
     }
-    let guest = guest_of(&arguments.target, &arguments.way, cancel)?;
+    let deadline = deadline_of(arguments.timeout);
+    let guest = guest_of(&arguments.target, &arguments.way, deadline, cancel)?;
     let progress = Progress::of_bytes(None);
-    let mut transfer = Transfer::new().progress(|bytes| progress.set(bytes));
-    if let Some(seconds) = arguments.timeout {
-        transfer = transfer.timeout(duration(seconds));
-    }
+    let transfer = transfer_by(deadline).progress(|bytes| progress.set(bytes));
     let fetched = if arguments.local == Path::new("-") {
         let mut stdout = StandardStream::stdout(cancel).map_err(Failure::output)?;
         guest.get_to(&arguments.remote, &mut stdout, transfer)

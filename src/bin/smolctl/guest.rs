@@ -2,13 +2,14 @@
 
 use crate::arguments::WayArguments;
 use crate::failure::Failure;
+use crate::ping::duration;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Channel;
+use smolvm_host::deadline::Deadline;
 use smolvm_host::selection::{Choice, PROBE_LIMIT};
-use smolvm_host::{Guest, GuestOptions, Target};
+use smolvm_host::{Guest, GuestOptions, Target, Transfer};
 use std::ffi::OsStr;
 use std::io::Write;
-use std::time::Duration;
 
 /// The channel to the agent of a target as typed, for what ssh cannot do.
 pub(crate) fn channel_to(target: &OsStr, cancel: &Cancel) -> Result<Channel, Failure> {
@@ -17,23 +18,31 @@ pub(crate) fn channel_to(target: &OsStr, cancel: &Cancel) -> Result<Channel, Fai
     Ok(Channel::with_cancel(address, cancel.clone()))
 }
 
-/// The guest of a target as typed. That ssh takes the agent's place is said here, once.
+/// The point by which a verb has to be over, connecting and reading included.
+pub(crate) fn deadline_of(timeout: Option<f64>) -> Deadline {
+    Deadline::after_optional(timeout.map(duration))
+}
+
+/// A transfer for what is left until then.
+pub(crate) fn transfer_by<'progress>(deadline: Deadline) -> Transfer<'progress> {
+    match deadline.remaining() {
+        Some(left) => Transfer::new().timeout(left),
+        None => Transfer::new(),
+    }
+}
+
+/// The guest of a target as typed. That ssh takes the agent's place is said here, once. A short time is shared between
+/// both ways.
 pub(crate) fn guest_of(
     target: &OsStr,
     way: &WayArguments,
-    cancel: &Cancel,
-) -> Result<Guest, Failure> {
-    guest_within(target, way, PROBE_LIMIT, cancel)
-}
-
-/// The same with another limit on how long the agent may take to answer before ssh takes its place.
-pub(crate) fn guest_within(
-    target: &OsStr,
-    way: &WayArguments,
-    probe_limit: Duration,
+    deadline: Deadline,
     cancel: &Cancel,
 ) -> Result<Guest, Failure> {
     let parsed = Target::parse(target).map_err(Failure::usage)?;
+    let probe_limit = deadline
+        .remaining()
+        .map_or(PROBE_LIMIT, |left| PROBE_LIMIT.min(left / 2));
     let options = options_of(&parsed, way)?
         .probe_limit(probe_limit)
         .cancel(cancel);

@@ -2,13 +2,11 @@
 
 use crate::arguments::{PingArguments, WaitReadyArguments};
 use crate::failure::Failure;
-use crate::guest::{channel_to, guest_within};
+use crate::guest::{channel_to, deadline_of, guest_of};
 use crate::output::print_line;
 use serde_json::{Value, json};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Pong;
-use smolvm_host::deadline::Deadline;
-use smolvm_host::selection::PROBE_LIMIT;
 use std::time::{Duration, Instant};
 
 pub(crate) fn ping(arguments: &PingArguments, cancel: &Cancel) -> Result<u8, Failure> {
@@ -24,11 +22,8 @@ pub(crate) fn ping(arguments: &PingArguments, cancel: &Cancel) -> Result<u8, Fai
 pub(crate) fn wait_ready(arguments: &WaitReadyArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let target = &arguments.target;
     let start = Instant::now();
-    let timeout = duration(arguments.timeout);
-    let deadline = Deadline::after(timeout);
-    // A short wait is shared between both ways.
-    let probe_limit = PROBE_LIMIT.min(timeout / 2);
-    let guest = guest_within(target, &arguments.way, probe_limit, cancel)?;
+    let deadline = deadline_of(Some(arguments.timeout));
+    let guest = guest_of(target, &arguments.way, deadline, cancel)?;
     let as_failure = |error| Failure::guest(target, error);
     guest
         .wait_ready(deadline.remaining().unwrap_or(Duration::MAX))

@@ -2,11 +2,10 @@
 
 use crate::arguments::PutArguments;
 use crate::failure::Failure;
-use crate::guest::guest_of;
-use crate::ping::duration;
+use crate::guest::{deadline_of, guest_of, transfer_by};
 use crate::progress::Progress;
-use smolvm_host::Transfer;
 use smolvm_host::cancel::Cancel;
+use smolvm_host::deadline::Deadline;
 use smolvm_host::files::Source;
 use std::path::Path;
 
@@ -14,15 +13,13 @@ pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failu
     if arguments.remote.is_empty() {
         return Err(Failure::usage("the path in the guest is empty"));
     }
-    let guest = guest_of(&arguments.target, &arguments.way, cancel)?;
-    let mut transfer = Transfer::new();
-    if let Some(seconds) = arguments.timeout {
-        transfer = transfer.timeout(duration(seconds));
-    }
+    let deadline = deadline_of(arguments.timeout);
+    let guest = guest_of(&arguments.target, &arguments.way, deadline, cancel)?;
+    let source = open(&arguments.local, cancel, deadline)?;
+    let mut transfer = transfer_by(deadline);
     if let Some(mode) = arguments.mode {
         transfer = transfer.mode(mode);
     }
-    let source = open(&arguments.local, cancel)?;
     let progress = Progress::of_bytes(Some(source.size));
     let transfer = transfer.progress(|bytes| progress.set(bytes));
     guest
@@ -32,13 +29,16 @@ pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failu
 }
 
 /// A file to send; `-` is standard input.
-pub(crate) fn open(local: &Path, cancel: &Cancel) -> Result<Source, Failure> {
+pub(crate) fn open(local: &Path, cancel: &Cancel, deadline: Deadline) -> Result<Source, Failure> {
     let (source, cannot) = if local == Path::new("-") {
         let cannot = "cannot keep standard input in a temporary file".to_owned();
-        (Source::from_stream(&std::io::stdin(), cancel), cannot)
+        (
+            Source::from_stream(&std::io::stdin(), cancel, deadline),
+            cannot,
+        )
     } else {
         let cannot = format!("cannot send {}", local.display());
-        (Source::open(local, cancel), cannot)
+        (Source::open(local, cancel, deadline), cannot)
     };
     source.map_err(|error| match cancel.is_cancelled() {
         true => Failure::cancelled(),

@@ -5,6 +5,7 @@ use crate::failure::{Failure, SIGNAL, TIMED_OUT};
 use crate::guest::guest_of;
 use crate::ping::duration;
 use smolvm_host::cancel::Cancel;
+use smolvm_host::deadline::Deadline;
 use smolvm_host::{Outcome, Shell};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -13,7 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 pub(crate) fn run(arguments: &RunArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let line = line_of(arguments)?;
     let environment = environment_of(&arguments.environment)?;
-    let guest = guest_of(&arguments.target, &arguments.way, cancel).map_err(Failure::of_run)?;
+    let guest = guest_of(&arguments.target, &arguments.way, Deadline::NEVER, cancel)
+        .map_err(Failure::of_run)?;
     let shell = match arguments.shell.as_str() {
         "raw" => Shell::Raw,
         _ => Shell::Login,
