@@ -156,15 +156,18 @@ pub fn examine(image: Option<&Path>, cancel: &Cancel) -> Result<Diagnosis, VmErr
     let arch = image.and_then(|image| Some(Image::open(image).ok()?.manifest.arch));
     let arch = arch.or_else(Arch::of_this_host);
     let mut findings = folders::examine();
-    findings.extend(programs::qemus());
+    findings.extend(programs::qemus(cancel));
     let tried = match image {
         Some(image) => Some(boot::try_image(image, cancel)?),
         None => None,
     };
     findings.push(devices::kvm(tried.as_ref()));
-    findings.extend(devices::vsock());
+    findings.extend(devices::vsock(cancel));
     findings.extend(tried.map(boot::Tried::into_finding));
     findings.extend(programs::others());
+    if cancel.is_cancelled() {
+        return Err(VmError::Cancelled);
+    }
     Ok(Diagnosis {
         can_start_vm: can_start_vm(&findings, arch),
         findings,

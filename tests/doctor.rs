@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use stand_ins::{DEVICE, QEMU, answer, answer_pings_as, assert_nothing_left, folder_with};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use wait::soon;
 
 /// What a stand-in does where it is asked for its version.
@@ -165,6 +166,20 @@ fn image_that_does_not_boot_is_told_and_leaves_nothing() {
         "{boot}"
     );
     assert_eq!(boot["remedy"], json!(null));
+}
+
+#[test]
+fn interrupted_doctor_waits_for_no_program() {
+    let asked = "[ \"$1\" != --version ] || { : >asked; exec sleep 60; }\n";
+    let folder = folder_with(DEVICE, &format!("{asked}{QEMU}"));
+    let mut doctor = folder.smolctl(&["doctor"]);
+    let child = doctor.stdout(Stdio::piped()).spawn().unwrap();
+    assert!(soon(|| folder.path("asked").exists()));
+    let begin = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(output.stdout.is_empty() && begin.elapsed() < Duration::from_secs(8));
 }
 
 #[test]

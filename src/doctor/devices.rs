@@ -3,6 +3,7 @@
 use super::boot::Tried;
 use super::remedy::as_root;
 use super::{Finding, Subject, programs};
+use crate::cancel::Cancel;
 use crate::vm::Accelerator;
 use crate::vm::device::{DEVICE_PROGRAM, KERNEL_DEVICE, device_program};
 use std::fs::{self, File};
@@ -38,10 +39,10 @@ pub(super) fn kvm(tried: Option<&Tried>) -> Finding {
 }
 
 /// Either is enough.
-pub(super) fn vsock() -> [Finding; 2] {
+pub(super) fn vsock(cancel: &Cancel) -> [Finding; 2] {
     let kernel = open(KERNEL_DEVICE);
     let program = match device_program() {
-        Some(path) => programs::version(&path),
+        Some(path) => programs::version(&path, cancel),
         None => Err(format!(
             "{DEVICE_PROGRAM} is neither on the PATH nor in the cache"
         )),

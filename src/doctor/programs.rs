@@ -5,6 +5,7 @@
 use super::remedy::install;
 use super::{Finding, Subject};
 use crate::arch::Arch;
+use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::image::find_tool;
 use crate::vm::device::find_program;
@@ -21,7 +22,7 @@ const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// The most that is read of what it tells.
 const MAX_TOLD_BYTES: usize = 4096;
 
-pub(super) fn qemus() -> [Finding; 2] {
+pub(super) fn qemus(cancel: &Cancel) -> [Finding; 2] {
     [
         (Arch::X86_64, "qemu-system-x86"),
         (Arch::Aarch64, "qemu-system-arm"),
@@ -33,7 +34,7 @@ pub(super) fn qemus() -> [Finding; 2] {
             let told = format!("{program} is not on the PATH");
             return Finding::missing(subject, told).mended_by(install(package));
         };
-        match version(&path) {
+        match version(&path, cancel) {
             Ok(version) => Finding::ok(subject, version),
             Err(told) => Finding::missing(subject, told).mended_by(install(package)),
         }
@@ -70,7 +71,7 @@ pub(super) fn others() -> [Finding; 3] {
 ///
 /// # Errors
 /// Why there is none, in words.
-pub(super) fn version(program: &Path) -> Result<String, String> {
+pub(super) fn version(program: &Path, cancel: &Cancel) -> Result<String, String> {
     let refuse = |reason: &str| Err(format!("{} does not run: {reason}", program.display()));
     let child = Command::new(program)
         .arg("--version")
@@ -82,7 +83,7 @@ pub(super) fn version(program: &Path) -> Result<String, String> {
         Ok(child) => Running { child },
         Err(error) => return refuse(&error.to_string()),
     };
-    let told = match running.told() {
+    let told = match running.told(cancel) {
         Ok(told) => told,
         Err(error) => return refuse(&error.to_string()),
     };
@@ -100,7 +101,7 @@ struct Running {
 
 impl Running {
     /// What it says until it closes its output, or has said enough.
-    fn told(&mut self) -> io::Result<Vec<u8>> {
+    fn told(&mut self, cancel: &Cancel) -> io::Result<Vec<u8>> {
         let Some(mut stdout) = self.child.stdout.take() else {
             return Ok(Vec::new());
         };
@@ -108,13 +109,19 @@ impl Running {
         let mut told = vec![0; MAX_TOLD_BYTES];
         let mut length = 0;
         while length < told.len() {
-            let mut fds = [PollFd::new(&stdout, PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(&stdout, PollFlags::IN),
+                PollFd::new(cancel, PollFlags::IN),
+            ];
             match poll(&mut fds, deadline.timespec().as_ref()) {
                 Ok(0) if deadline.has_passed() => {
                     let limit = VERSION_LIMIT.as_secs();
                     return Err(io::Error::other(format!("it said nothing for {limit} s")));
                 }
                 Ok(0) | Err(Errno::INTR) => continue,
+                Ok(_) if !fds[1].revents().is_empty() => {
+                    return Err(io::Error::other("interrupted"));
+                }
                 Ok(_) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -148,7 +155,7 @@ mod tests {
             let path = folder.path().join(name);
             fs::write(&path, script).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-            version(&path)
+            version(&path, &Cancel::new().unwrap())
         };
         let good = program("good", "#!/bin/sh\necho \"x $1\"; echo more\n");
         assert_eq!(good.unwrap(), "x --version");
