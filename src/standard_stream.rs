@@ -6,6 +6,7 @@
 use crate::cancel::Cancel;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -65,9 +66,15 @@ impl Write for StandardStream {
         if self.is_file {
             return Ok(rustix::io::write(&self.descriptor, bytes)?);
         }
-        self.wait()?;
         let ready = bytes.len().min(READY_BYTES);
-        Ok(rustix::io::write(&self.descriptor, &bytes[..ready])?)
+        loop {
+            self.wait()?;
+            match rustix::io::write(&self.descriptor, &bytes[..ready]) {
+                // Somebody else who writes there was faster, and has it not block.
+                Err(Errno::AGAIN) => {}
+                outcome => return Ok(outcome?),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
