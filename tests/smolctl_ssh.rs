@@ -134,16 +134,22 @@ fn files_by_ssh_go_there_and_back_and_the_guest_is_waited_for() {
 }
 
 #[test]
-fn signal_ends_the_command_there() {
-    let Some(place) = Place::new() else { return };
+fn signal_ends_the_command_there_also_one_that_nobody_can_hear() {
+    for (signal, code) in [(Signal::TERM, Some(143)), (Signal::KILL, None)] {
+        let Some(place) = Place::new() else { return };
+        command_ends_with(signal, code, &place);
+    }
+}
+
+fn command_ends_with(signal: Signal, code: Option<i32>, place: &Place) {
     let line = "echo $$ >pid.new; mv pid.new pid; exec sleep 60";
     let mut command = place.smolctl("run", &["--channel", "ssh", "--shell", "raw", "-c", line]);
     let mut child = command.spawn().unwrap();
     let pid = place.server.home().join("pid");
     assert!(soon(|| pid.exists()));
     let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(id, Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    kill_process(id, signal).unwrap();
+    assert_eq!(child.wait().unwrap().code(), code);
     let pid = fs::read_to_string(pid).unwrap();
     assert!(soon(|| !is_running(pid.trim())));
 }

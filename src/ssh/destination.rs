@@ -140,7 +140,10 @@ fn parse(text: &str) -> Option<SshDestination> {
         },
     };
     let is_plain = |word: &str| {
-        let is_odd = |c: char| c.is_whitespace() || c.is_control() || "@/[]'\"\\".contains(c);
+        // What a shell would act on as well: a ProxyCommand of the user's may have the word in it.
+        let is_shells = |c: char| "'\"\\`$&;<>|(){}*?!#~".contains(c);
+        let is_odd =
+            |c: char| c.is_whitespace() || c.is_control() || "@/[]".contains(c) || is_shells(c);
         !word.is_empty() && !word.starts_with('-') && !word.contains(is_odd)
     };
     let has_plain_user = user.is_none_or(is_plain);
@@ -201,7 +204,8 @@ mod tests {
     fn text_that_is_none_is_refused() {
         for text in [
             "", "@h", "u@", "-oX=y", "u@-h", "-u@h", "h:", "h:0", "h:x", "h:65536", "h:+22",
-            "[::1", "[::1]22", "[]:22", "a b", "h\n", "ssh://h", "h/x",
+            "[::1", "[::1]22", "[]:22", "a b", "h\n", "ssh://h", "h/x", "$(id)@h", "u@`id`",
+            "u;id@h", "u@h|id", "u@h&", "u@{a,b}",
         ] {
             assert!(text.parse::<SshDestination>().is_err(), "{text}");
         }

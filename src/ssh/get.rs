@@ -38,18 +38,22 @@ impl SshChannel {
             return Err(SshError::Refused { sentence });
         }
         let mut dialogue = Dialogue::begin(self, script::GET, &[path], deadline)?;
-        let mut stdout = MarkedStream::with_beginning(&dialogue.mark);
+        let mut stdout = MarkedStream::with_end(&dialogue.mark);
         let mut bytes = 0;
         let mut count_and_write = |piece: &[u8]| -> io::Result<()> {
             bytes += piece.len() as u64;
             sink.write_all(piece)
         };
+        // What else is said is no progress: a peer that never stops saying it must not hold the call.
+        let mut stall = Deadline::after(STALL_LIMIT);
         loop {
-            let limit = deadline.or_earlier(Deadline::after(STALL_LIMIT));
-            match dialogue.process.next(false, limit) {
-                Ok(Event::Stdout(piece)) => stdout
-                    .take(piece, &mut count_and_write)
-                    .map_err(write_error)?,
+            match dialogue.process.next(false, deadline.or_earlier(stall)) {
+                Ok(Event::Stdout(piece)) => {
+                    stdout
+                        .take(piece, &mut count_and_write)
+                        .map_err(write_error)?;
+                    stall = Deadline::after(STALL_LIMIT);
+                }
                 Ok(Event::Stderr(piece)) => {
                     let piece = piece.to_vec();
                     dialogue.hear(&piece);
@@ -60,12 +64,12 @@ impl SshChannel {
             }
         }
         stdout.end(&mut count_and_write).map_err(write_error)?;
-        let mode = stdout.first().and_then(mode_of);
         dialogue.served()?;
         sink.flush().map_err(write_error)?;
-        match mode {
-            Some(mode) => Ok(Fetched { mode, bytes }),
-            None => Err(dialogue.ended_early()),
+        // ssh may have ended well, and the guest too, before all of the file was here.
+        match (stdout.first().and_then(mode_of), stdout.last()) {
+            (Some(mode), Some(_)) => Ok(Fetched { mode, bytes }),
+            _ => Err(dialogue.ended_early()),
         }
     }
 }

@@ -1,4 +1,5 @@
-# Gives a file's mode and size, then the file. $1-$2: what marks the lines that are for the host; $3: the path.
+# Gives a file's mode and size, the file, and a mark on the same stream, since the last line of the other one does not
+# say whether all of this one has arrived. $1-$2: what marks the lines that are for the host; $3: the path.
 mark=$1-$2
 end() {
     printf '%s %s\n' "$mark" "$1" >&2
@@ -16,6 +17,6 @@ case $path in /*) ;; *) path=./$path ;; esac
 header=$(stat -L -c '%a %s' "$path") || end refused
 {
     printf '%s %s\n' "$mark" "$header"
-    cat
+    cat && printf '%s\n' "$mark"
 } <"$path" || end refused
 end 0

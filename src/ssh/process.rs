@@ -11,10 +11,11 @@ use crate::transport::pause;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio};
 use std::ffi::OsStr;
-use std::fs;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use tempfile::NamedTempFile;
@@ -26,6 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long ssh may take to end once it has closed its output.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const END_INTERVAL: Duration = Duration::from_millis(2);
+/// So much of what ssh itself has said is read, from its end.
+const MAX_LOG_BYTES: u64 = 4096;
 /// So much is read at once.
 pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -217,7 +220,7 @@ impl SshProcess {
 
     /// The last thing that ssh itself said; empty where it said nothing.
     pub(super) fn own_words(&self) -> String {
-        let log = fs::read(self.log.path()).unwrap_or_default();
+        let log = end_of(self.log.path()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let is_telling = |line: &&str| !line.is_empty() && !line.starts_with("Warning: ");
         log.lines()
@@ -251,6 +254,16 @@ impl SshProcess {
             read_or_close(&mut self.stderr, &mut self.buffer);
         }
     }
+}
+
+/// What a file ends with.
+fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(MAX_LOG_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut end = Vec::new();
+    file.take(MAX_LOG_BYTES).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 /// How much was read; `None` where nothing is there, or nothing will be any more: the pipe is closed then.

@@ -56,17 +56,21 @@ fn send(
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut pending = 0..0;
     let mut remaining = size;
+    // What is said is no progress: a peer that never stops saying it must not hold the call.
+    let mut stall = Deadline::after(STALL_LIMIT);
     while remaining > 0 || !pending.is_empty() {
         if pending.is_empty() {
             let wanted = usize::try_from(remaining).map_or(CHUNK_BYTES, |r| r.min(CHUNK_BYTES));
             let count = read_some(source, &mut chunk[..wanted])?;
             pending = 0..count;
             remaining -= count as u64;
+            // The source may have taken its time.
+            stall = Deadline::after(STALL_LIMIT);
         }
-        let limit = deadline.or_earlier(Deadline::after(STALL_LIMIT));
-        match dialogue.process.next(true, limit) {
+        match dialogue.process.next(true, deadline.or_earlier(stall)) {
             Ok(Event::Writable) => {
                 pending.start += dialogue.process.write(&chunk[pending.clone()]);
+                stall = Deadline::after(STALL_LIMIT);
             }
             Ok(Event::Stderr(bytes)) => {
                 let bytes = bytes.to_vec();

@@ -8,7 +8,7 @@ use super::dialogue::Dialogue;
 use super::marks::MarkedStream;
 use super::process::Event;
 use super::script::{self, unsendable};
-use super::{SshChannel, SshError};
+use super::{CONNECT_LIMIT, SshChannel, SshError};
 use crate::channel::{Command, Outcome};
 use crate::deadline::Deadline;
 use smolvm_protocol::request::{RunRequest, Shell, Timeout};
@@ -36,22 +36,26 @@ impl SshChannel {
     ) -> Result<Outcome, SshError> {
         let deadline = Deadline::after_optional(command.deadline);
         let variables = variables_of(&command.request)?;
-        let mut arguments: Vec<&[u8]> = vec![
-            match command.request.shell {
-                Shell::Login => b"login",
-                Shell::Raw => b"raw",
-            },
-            &command.request.command,
-        ];
-        arguments.extend(variables.iter().map(Vec::as_slice));
-        let dialogue = Dialogue::begin(self, script::RUN, &arguments, deadline)?;
-        let run = Run {
+        let mut words: Vec<&[u8]> = vec![&command.request.command];
+        words.extend(variables.iter().map(Vec::as_slice));
+        let mut words = script::words(&words)?;
+        let kind: &[u8] = match command.request.shell {
+            Shell::Login => b"login",
+            Shell::Raw => b"raw",
+        };
+        let dialogue = Dialogue::begin(self, script::RUN, &[kind], deadline)?;
+        words.extend([b"\n", &dialogue.mark.bytes()[..], b"\n"].concat());
+        let mut run = Run {
             stdout: MarkedStream::with_beginning(&dialogue.mark),
             dialogue,
             limit: command.request.timeout,
             was_killed: false,
         };
-        match run.stream(stdout, stderr, deadline) {
+        let outcome = match run.hand_over(&words, deadline) {
+            Ok(()) => run.stream(stdout, stderr, deadline),
+            Err(error) => Err(error),
+        };
+        match outcome {
             Err(_) if self.cancel.is_cancelled() => Err(SshError::Cancelled),
             outcome => outcome,
         }
@@ -76,6 +80,28 @@ struct Run {
 }
 
 impl Run {
+    /// Gives the script command line and variables, by the way that no list of processes shows.
+    fn hand_over(&mut self, words: &[u8], deadline: Deadline) -> Result<(), SshError> {
+        let deadline = deadline.or_earlier(Deadline::after(CONNECT_LIMIT));
+        let mut written = 0;
+        while written < words.len() {
+            match self.dialogue.process.next(true, deadline)? {
+                Event::Writable => written += self.dialogue.process.write(&words[written..]),
+                // There is no command yet that could say anything.
+                Event::Stdout(bytes) => self
+                    .stdout
+                    .take(bytes, &mut |_| Ok(()))
+                    .map_err(sink_error("standard output"))?,
+                Event::Stderr(bytes) => {
+                    let bytes = bytes.to_vec();
+                    self.dialogue.hear(&bytes);
+                }
+                Event::End => break,
+            }
+        }
+        Ok(())
+    }
+
     fn stream(
         mut self,
         stdout: &mut dyn Write,
@@ -129,7 +155,8 @@ impl Run {
                     sentence: sentence.to_owned(),
                 });
             }
-            word => word.and_then(|word| word.parse::<i32>().ok()),
+            // Of eight bits, as any command's; nothing else is a script's of ours.
+            word => word.and_then(|word| word.parse::<u8>().ok()).map(i32::from),
         };
         match (status, self.limit) {
             (Some(_), Some(limit)) if self.was_killed => Ok(Outcome::TimedOut(limit.seconds())),

@@ -1,15 +1,24 @@
 # A command over ssh with the agent's manners: a process group of its own, nothing to read, and an end when the host
 # is gone. $1-$2: what marks the lines that are for the host (two words, so that no list of processes shows it);
-# $3: login or raw; $4: the command line; the rest: NAME=VALUE.
-# Standard input is the lifeline: a line 'kill', or its end, kills the group.
-mark=$1-$2 kind=$3 line=$4
-shift 4
+# $3: login or raw.
+# Standard input has the command line and NAME=VALUE in quotes up to a line with the mark, since a list of processes shows
+# arguments to everybody. Then it is the lifeline: a line 'kill', or its end, kills the group.
+mark=$1-$2 kind=$3
 printf '%s\n' "$mark"
 printf '%s\n' "$mark" >&2
 if ! command -v setsid >/dev/null; then
     printf '%s refused\n' "$mark" >&2
     exit 0
 fi
+words= text=
+while IFS= read -r text && [ "$text" != "$mark" ]; do
+    words="$words$text
+"
+done
+[ "$text" = "$mark" ] || exit 1
+eval "set -- $words"
+line=$1
+shift
 [ $# = 0 ] || set -- env -- "$@"
 if [ "$kind" = login ]; then
     set -- "$@" "${SHELL:-/bin/sh}" -lc "$line"

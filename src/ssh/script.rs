@@ -17,6 +17,8 @@ pub(super) const READY: &str = include_str!("ready.sh");
 /// out.
 const MAX_ARGUMENT_BYTES: usize = 128 * 1024 - 1;
 const NONCE_BYTES: usize = 16;
+/// What a script's words follow.
+const EXECUTE: &[u8] = b"exec sh -c";
 
 /// What begins a script's own lines. Nobody else can know it beforehand.
 #[derive(Clone, Debug)]
@@ -49,22 +51,31 @@ pub(super) fn command_line(
     mark: &Mark,
     arguments: &[&[u8]],
 ) -> Result<OsString, SshError> {
-    let mut line = b"exec sh -c ".to_vec();
-    quote(&mut line, script.as_bytes());
-    let own = ["sh", Mark::PREFIX, &mark.nonce].map(str::as_bytes);
-    for argument in own.iter().chain(arguments) {
+    let own = [script, "sh", Mark::PREFIX, &mark.nonce].map(str::as_bytes);
+    let arguments: Vec<&[u8]> = own.iter().chain(arguments).copied().collect();
+    let line = [EXECUTE, &words(&arguments)?].concat();
+    Ok(OsString::from_vec(line))
+}
+
+/// Words as any shell of the Bourne family takes them for those that they are.
+///
+/// # Errors
+/// [`SshError::Unsendable`] where no command line can have them.
+pub(super) fn words(arguments: &[&[u8]]) -> Result<Vec<u8>, SshError> {
+    let mut words = Vec::new();
+    for argument in arguments {
         if argument.contains(&0) {
             return Err(unsendable("text with a zero byte cannot be sent by ssh"));
         }
-        line.push(b' ');
-        quote(&mut line, argument);
+        words.push(b' ');
+        quote(&mut words, argument);
     }
-    if line.len() > MAX_ARGUMENT_BYTES {
+    if EXECUTE.len() + words.len() > MAX_ARGUMENT_BYTES {
         return Err(unsendable(
             "command line, variables and paths are longer than the 128 KiB that ssh can be given",
         ));
     }
-    Ok(OsString::from_vec(line))
+    Ok(words)
 }
 
 pub(super) fn unsendable(sentence: &str) -> SshError {
