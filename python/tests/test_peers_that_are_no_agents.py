@@ -1,6 +1,7 @@
 """Peers that speak something else, or nothing: one clear exception each, in time, with little memory."""
 
 import os
+import threading
 import time
 import tracemalloc
 
@@ -131,3 +132,20 @@ def test_feature_that_the_agent_does_not_list_is_not_asked_for(peer):
         with pytest.raises(Exception, match=r"agent 0\.0\.19 does not serve '(timings|shutdown)'"):
             call()
     assert old.connections == 2
+
+
+def test_host_that_gives_up_says_so_and_still_reads_for_a_while(peer):
+    told = threading.Event()
+
+    def keeps_talking(sock):
+        sock.sendall(frame_bytes(FRAME_STDOUT, b"x"))
+        until_closed(sock)
+        sock.sendall(bytes(1000))  # which nobody takes who has closed
+        told.set()
+
+    def gives_up(piece):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Channel.from_unix(peer(keeps_talking).path).run("true", on_stdout=gives_up)
+    assert told.wait(10)
