@@ -11,6 +11,7 @@ import pytest
 from peers import line_of, says, until_closed
 
 from smolvm_vsock import CannotConnectError, Channel, ProtocolError, connect, connection
+from smolvm_vsock import channel as channel_module
 from smolvm_vsock.deadline import Deadline
 from smolvm_vsock.protocol import MAX_VSOCK_WRITE_BYTES, json_frame_bytes
 
@@ -126,6 +127,19 @@ def test_waiting_for_a_silent_peer_ends_in_time(peer):
     silent = peer(until_closed)
     with pytest.raises(TimeoutError, match="no answer within"):
         Channel.from_unix(silent.path).wait_ready(timeout=QUICK)
+
+
+def test_waiting_outlasts_a_ping_that_is_never_answered(peer, monkeypatch):
+    monkeypatch.setattr(channel_module, "READY_PING_SECONDS", 0.2)
+
+    def silent_at_first(sock):
+        if listener.connections > 1:
+            sock.sendall(json_frame_bytes({"ok": True, "op": "pong", "agent_version": "a", "proto": 1}))
+        until_closed(sock)
+
+    listener = peer(silent_at_first)
+    Channel.from_unix(listener.path).wait_ready(timeout=20, interval=0.01)
+    assert listener.connections == 2
 
 
 def test_waiting_for_what_is_no_agent_ends_at_once(peer):
