@@ -95,6 +95,21 @@ def test_silent_vmm_is_left_in_time(peer):
     assert time.monotonic() - began < 5
 
 
+def test_vmm_that_is_silent_once_is_asked_again(peer, monkeypatch):
+    monkeypatch.setattr(connect, "ATTEMPT_SECONDS", 0.2)
+
+    def silent_at_first(sock):
+        line_of(sock)
+        if vmm.connections > 1:
+            pong = {"ok": True, "op": "pong", "agent_version": "a", "proto": 1}
+            sock.sendall(b"OK 1\n" + json_frame_bytes(pong))
+        until_closed(sock)
+
+    vmm = peer(silent_at_first)
+    assert Channel.from_uds(vmm.path).ping(timeout=20).agent_version == "a"
+    assert vmm.connections == 2
+
+
 def test_guests_first_bytes_glued_to_the_ok_are_kept(peer):
     def answer(sock):
         line_of(sock)
