@@ -325,7 +325,7 @@ mod tests {
     fn source_that_has_no_end_is_given_up_at_the_deadline() {
         let (silent, _writer) = std::os::unix::net::UnixStream::pair().unwrap();
         let cancel = Cancel::new().unwrap();
-        let soon = || Deadline::after(Duration::from_millis(50));
+        let soon = || Deadline::after(Duration::from_millis(10));
         let silent = Source::from_stream(&silent, &cancel, soon()).unwrap_err();
         let endless = Source::open(Path::new("/dev/zero"), &cancel, soon()).unwrap_err();
         for error in [silent, endless] {

@@ -7,6 +7,7 @@ mod agent;
 mod wait;
 
 use agent::{Agent, LIMIT};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use smolvm_host::channel::{Fetched, ShutdownMode};
 use smolvm_host::guest::ErrorKind;
 use smolvm_host::selection::{Choice, GuestOs, SelectionError, Vmm, VsockObstacle};
@@ -263,6 +264,22 @@ fn local_files_that_cannot_be_meant_are_refused() {
     assert!(matches!(missing, Err(GuestError::Read { .. })));
     let nameless = guest.get_file("/", "/tmp", Transfer::new());
     assert!(matches!(nameless, Err(GuestError::Place(_))));
+}
+
+#[test]
+fn pipe_without_an_end_is_given_up_at_the_deadline_and_told_as_such() {
+    let agent = Agent::start();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let _writer = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    let transfer = Transfer::new().timeout(Duration::from_millis(200));
+    let error = guest(&agent).put_file(&pipe, "x", transfer).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
 }
 
 #[test]
