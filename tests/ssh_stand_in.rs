@@ -196,8 +196,7 @@ fn signal_at_each_stage_ends_each_verb_and_leaves_nothing_behind() {
             let mut child = command.stdout(Stdio::null()).spawn().unwrap();
             assert!(soon(|| place.path("begun").exists()), "{verb}, {before}");
             let begin = Instant::now();
-            let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-            kill_process(id, Signal::INT).unwrap();
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
             assert_eq!(child.wait().unwrap().code(), Some(130), "{verb}, {before}");
             assert!(
                 begin.elapsed() < Duration::from_secs(10),
@@ -217,6 +216,42 @@ fn signal_at_each_stage_ends_each_verb_and_leaves_nothing_behind() {
             );
         }
     }
+}
+
+#[test]
+fn ssh_has_the_time_to_tell_the_guest_that_we_hang_up() {
+    let place = Place::new(
+        r#"printf '%s\n' "$mark" >&2; read -r _; : >begun; while read -r _; do :; done; : >heard"#,
+    );
+    let mut run = place.command("run", &["-c", "true"]);
+    let mut child = run.spawn().unwrap();
+    assert!(soon(|| place.path("begun").exists()));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(place.path("heard").exists());
+}
+
+#[test]
+fn upload_writes_to_nothing_that_is_in_the_place_of_its_temporary_file() {
+    let place = Place::new(r#"umask 0; ln -s victim ".smolvm-put-$nonce"; exec sh -c "$line""#);
+    for name in ["victim", "here"] {
+        fs::write(place.path(name), name).unwrap();
+    }
+    let output = place.smolctl("put", &["here", "there"]);
+    assert_eq!(output.status.code(), Some(125), "{}", stderr_of(&output));
+    assert_eq!(fs::read(place.path("victim")).unwrap(), b"victim");
+    assert!(!place.path("there").exists());
+}
+
+#[test]
+fn file_that_cannot_be_read_to_its_end_is_refused() {
+    let place = Place::new(r#"exec sh -c "$line""#);
+    fs::write(place.path("here"), b"old").unwrap();
+    let output = place.smolctl("get", &["/proc/self/mem", "here"]);
+    let said = stderr_of(&output);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(said.contains("refused by the guest"), "{said}");
+    assert_eq!(fs::read(place.path("here")).unwrap(), b"old");
 }
 
 #[test]
@@ -254,6 +289,30 @@ fn short_time_limit_is_shared_between_a_silent_agent_and_ssh() {
         said.contains("going on by ssh to guest") && said.lines().count() == 1,
         "{said}"
     );
+}
+
+#[test]
+fn signal_while_the_agent_is_tried_is_no_reason_to_go_on_by_ssh() {
+    let place = Place::new(": >tried; exec sleep 60");
+    let socket = place.path("agent.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut target = OsString::from("unix:");
+    target.push(socket);
+    let child = Command::new(env!("CARGO_BIN_EXE_smolctl"))
+        .arg("run")
+        .arg(target)
+        .args(["-c", "true", "--ssh", "guest"])
+        .current_dir(place.folder.path())
+        .env("PATH", place.search_path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _silent = listener.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(stderr_of(&output), "");
+    assert!(!place.path("tried").exists());
 }
 
 #[test]
