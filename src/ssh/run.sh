@@ -10,7 +10,7 @@ if ! command -v setsid >/dev/null; then
     printf '%s refused\n' "$mark" >&2
     exit 0
 fi
-words= text=
+words='' text=''
 while IFS= read -r text && [ "$text" != "$mark" ]; do
     words="$words$text
 "
