@@ -23,6 +23,8 @@ pub struct Answer {
     pub errno: Option<String>,
     /// A command's exit status, or minus the number of the signal that killed it.
     pub exit_code: Option<i32>,
+    /// Whether somebody had the output open still when the command exited.
+    pub output_open: Option<bool>,
     /// The name of the signal that killed it, without `SIG`.
     pub signal: Option<String>,
     /// What it has used.
@@ -75,6 +77,7 @@ impl Answer {
             "error",
             "errno",
             "exit_code",
+            "output_open",
             "signal",
             "usage",
             "timeout",
@@ -93,6 +96,7 @@ impl Answer {
             error,
             errno,
             exit_code,
+            output_open,
             signal,
             usage,
             timeout,
@@ -116,6 +120,7 @@ impl Answer {
             error: string("error", error)?,
             errno: string("errno", errno)?,
             exit_code: number("exit_code", exit_code)?,
+            output_open: number("output_open", output_open)?,
             signal: string("signal", signal)?,
             usage: collection::<BTreeMap<String, u64>>("usage", usage)?.map(|of| {
                 let named = |name| of.get(name).copied().unwrap_or_default();

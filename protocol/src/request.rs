@@ -68,14 +68,39 @@ pub struct RunRequest {
     pub directory: Vec<u8>,
     /// Whether the answer tells the signal and what was used (`run_usage`).
     pub usage: bool,
+    /// When it is over (`run_until_exit`).
+    pub until: Until,
 }
 
 impl RunRequest {
     /// Whether it asks for an addition, which other agents do not know and answers tell more of.
     #[must_use]
     pub fn uses_additions(&self) -> bool {
-        !self.argv.is_empty() || !self.directory.is_empty() || self.usage
+        !self.argv.is_empty()
+            || !self.directory.is_empty()
+            || self.usage
+            || self.until != Until::Eof
     }
+}
+
+/// When a command is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When it has exited and nobody has its output open any more.
+    #[default]
+    Eof,
+    /// When it has exited.
+    Exit(Leftovers),
+}
+
+/// What becomes of the rest of a command's group at its exit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// It lives on.
+    #[default]
+    Keep,
+    /// It is killed.
+    Kill,
 }
 
 /// How a command line is interpreted.

@@ -69,6 +69,8 @@ pub struct Usage {
 /// What an answer to `run` tells besides, where it was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndingDetails {
+    /// Whether somebody had the output open still when the command exited.
+    pub output_open: Option<bool>,
     /// What was used, and the number of the signal that killed the command, if one did.
     pub usage: Option<(Option<u8>, Usage)>,
 }
@@ -80,6 +82,12 @@ const SIGNALS: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PI
 impl EndingDetails {
     /// The members that end the answer, and its brace.
     fn push_to(self, mut json: String) -> String {
+        if let Some(open) = self.output_open {
+            json.push_str(match open {
+                true => ", \"output_open\": true",
+                false => ", \"output_open\": false",
+            });
+        }
         if let Some((signal, usage)) = self.usage {
             if let Some(signal) = signal {
                 let number = signal.to_string();
@@ -228,6 +236,7 @@ mod tests {
             max_rss_kib: 3,
         };
         EndingDetails {
+            output_open: signal.map(|_| true),
             usage: Some((signal, usage)),
         }
     }
@@ -243,7 +252,7 @@ mod tests {
         ] {
             let json = used(Some(number)).push_to(String::new());
             assert!(
-                json.starts_with(&format!(", \"signal\": \"{name}\"")),
+                json.starts_with(&format!(", \"output_open\": true, \"signal\": \"{name}\"")),
                 "{json}"
             );
         }
@@ -298,7 +307,7 @@ mod tests {
                     seconds: 1.0,
                     more: used(Some(9)),
                 },
-                r#"{"ok": true, "op": "timeout", "timeout": 1.0, "signal": "KILL", "usage": {"user_ms": 1, "system_ms": 2, "max_rss_kib": 3}}"#,
+                r#"{"ok": true, "op": "timeout", "timeout": 1.0, "output_open": true, "signal": "KILL", "usage": {"user_ms": 1, "system_ms": 2, "max_rss_kib": 3}}"#,
             ),
             (Response::Stored, r#"{"ok": true}"#),
             (

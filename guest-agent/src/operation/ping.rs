@@ -5,7 +5,7 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 7] = [
+const FEATURES: [&str; 8] = [
     "shutdown",
     "timings",
     "put_tree",
@@ -13,6 +13,7 @@ const FEATURES: [&str; 7] = [
     "run_argv",
     "run_cwd",
     "run_usage",
+    "run_until_exit",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

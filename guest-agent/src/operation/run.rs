@@ -14,10 +14,10 @@ use crate::server::Agent;
 use crate::sys::file;
 use crate::sys::process::Ending;
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
-use smolvm_protocol::request::{RunRequest, Timeout};
+use smolvm_protocol::request::{Leftovers, RunRequest, Timeout, Until};
 use smolvm_protocol::response::{EndingDetails, Refusal, Response};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// After a deadline: how long the host has to take the frame under way and the answer.
@@ -35,13 +35,13 @@ pub(crate) fn serve(
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
     let timeout = request.timeout;
-    let usage = request.usage;
+    let (usage, until) = (request.usage, request.until);
     let asks_more = request.uses_additions();
     let started = Process::start(&request, &agent.inheritance);
     drop(request);
     drop(turn);
     match started {
-        Ok(process) => Run::new(connection, process, usage)?.until_end(timeout),
+        Ok(process) => Run::new(connection, process, usage, until)?.until_end(timeout),
         Err(error) => {
             // Without the shell's path, which is from the environment.
             log::failure(&format_args!("run: spawn failed: {}", error.reason));
@@ -58,6 +58,8 @@ struct Output {
     pipe: OwnedFd,
     /// Whether it may have bytes, or its end: true until a read says `EAGAIN`.
     ready: bool,
+    /// How many bytes are read of it at most: all, until the command's exit where that ends the request.
+    left: usize,
 }
 
 /// A command whose request is not answered yet.
@@ -66,6 +68,9 @@ struct Run<'connection, 'stop> {
     process: Process,
     /// Whether the answer tells what the command has used.
     tells_usage: bool,
+    until: Until,
+    /// Whether somebody had an output open at the command's exit, where that ends the request.
+    output_open: Option<bool>,
     /// Standard output and error, each until its end of file.
     outputs: [Option<Output>; 2],
     /// Which output is read first next time, so that neither starves the other.
@@ -81,12 +86,14 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         connection: &'connection mut Connection<'stop>,
         mut process: Process,
         tells_usage: bool,
+        until: Until,
     ) -> Result<Self, ConnectionError> {
         let output = |frame_type, pipe: Option<OwnedFd>| {
             pipe.map(|pipe| Output {
                 frame_type,
                 pipe,
                 ready: true,
+                left: usize::MAX,
             })
         };
         let outputs = [
@@ -104,6 +111,8 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             connection,
             process,
             tells_usage,
+            until,
+            output_open: None,
             outputs,
             turn: 0,
             leader_exited: false,
@@ -119,6 +128,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             .and_then(|limit| Instant::now().checked_add(limit));
         loop {
             let is_over = self.is_over();
+            let deadline = deadline.filter(|_| self.output_open.is_none());
             if is_over {
                 if let Some(ending) = self.process.reap().map_err(ConnectionError::System)? {
                     // After a deadline this answer is kept no longer than the other would be.
@@ -142,7 +152,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                 deadline
             };
             let woken = self.connection.wait(until)?;
-            self.note(woken);
+            self.note(woken)?;
             if self.connection.is_readable() {
                 self.connection.discard_arrived()?;
             }
@@ -169,7 +179,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         can_move || self.connection.is_readable()
     }
 
-    fn note(&mut self, woken: Woken) {
+    fn note(&mut self, woken: Woken) -> Result<(), ConnectionError> {
         for (output, source) in self
             .outputs
             .iter_mut()
@@ -179,7 +189,30 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                 output.ready |= woken.has(source);
             }
         }
-        self.leader_exited |= woken.has(Source::Leader);
+        if woken.has(Source::Leader) && !self.leader_exited {
+            self.leader_exited = true;
+            if let Until::Exit(leftovers) = self.until {
+                self.end_outputs(leftovers)
+                    .map_err(ConnectionError::System)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At the command's exit: what is in the pipes now is the rest of its output, whoever else has them open.
+    fn end_outputs(&mut self, leftovers: Leftovers) -> io::Result<()> {
+        let mut open = false;
+        for output in self.outputs.iter_mut().flatten() {
+            let content = file::pipe_content(output.pipe.as_fd())?;
+            open |= content.has_writers;
+            output.left = content.bytes;
+            output.ready = true;
+        }
+        self.output_open = Some(open);
+        if leftovers == Leftovers::Kill {
+            self.process.kill_group();
+        }
+        Ok(())
     }
 
     /// Sends some of the frame under way, or else reads the next one.
@@ -201,13 +234,21 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                 continue;
             };
             self.frame.extend_from_slice(&[0; HEADER_BYTES]);
-            match file::read_to_spare(&output.pipe, &mut self.frame) {
+            let read = file::read_at_most(output.pipe.as_fd(), &mut self.frame, output.left);
+            match read {
                 Ok(0) => self.outputs[at] = None,
                 Ok(length) => {
+                    output.left -= length;
                     let header = FrameHeader::new(output.frame_type, length).encode();
                     self.frame[..HEADER_BYTES].copy_from_slice(&header);
                     self.turn = 1 - at;
                     return Ok(());
+                }
+                // Somebody else has read from it what there was at the exit.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && self.output_open.is_some() =>
+                {
+                    self.outputs[at] = None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => output.ready = false,
                 Err(error) => return Err(ConnectionError::System(error)),
@@ -236,6 +277,9 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             let signal = signal.and_then(Result::ok).filter(|signal| *signal > 0);
             (signal, ending.usage)
         });
-        EndingDetails { usage }
+        EndingDetails {
+            output_open: self.output_open,
+            usage,
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 /// Opens a directory to name files within it (`O_PATH`: search permission is enough).
 pub(crate) fn open_directory(path: &CStr) -> io::Result<OwnedFd> {
@@ -68,6 +68,37 @@ pub(crate) fn takes_bytes(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
     ready == 1 && poll.revents & libc::POLLOUT != 0
 }
 
+/// What a pipe holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PipeContent {
+    /// Whether anybody can still write to it.
+    pub(crate) has_writers: bool,
+    /// How many bytes are in it; all that ever will be where nobody can write any more.
+    pub(crate) bytes: usize,
+}
+
+/// What the pipe with the reading end `fd` holds.
+///
+/// # Errors
+/// `ENOTTY` and others where it is no pipe.
+pub(crate) fn pipe_content(fd: BorrowedFd<'_>) -> io::Result<PipeContent> {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // Before the count: what the last writer wrote before it went is in it then.
+    // SAFETY: `poll` lives through the call, which is told that there is one.
+    checked(unsafe { libc::poll(&raw mut poll, 1, 0) })?;
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: `bytes` lives through the call, which writes one number of that type.
+    checked(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) })?;
+    Ok(PipeContent {
+        has_writers: poll.revents & libc::POLLHUP == 0,
+        bytes: bytes as usize,
+    })
+}
+
 /// Whether two descriptors are of the same file (`stat(2)`: the same device and inode).
 pub(crate) fn is_same(one: RawFd, other: RawFd) -> bool {
     matches!((identity(one), identity(other)), (Some(one), Some(other)) if one == other)
@@ -97,12 +128,21 @@ pub(crate) fn with_umask<T>(mask: libc::mode_t, create: impl FnOnce() -> T) -> T
 ///
 /// The capacity is not cleared first, so that pages which no read reaches are never touched.
 pub(crate) fn read_to_spare(fd: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let fd = fd.as_fd().as_raw_fd();
+    read_at_most(fd.as_fd(), buffer, usize::MAX)
+}
+
+/// The same, but no more than `limit` bytes.
+pub(crate) fn read_at_most(
+    fd: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<usize> {
+    let fd = fd.as_raw_fd();
     uninterrupted(|| {
         let spare = buffer.spare_capacity_mut();
-        // SAFETY: `spare` is memory of ours of that length, and `read` only writes to it.
-        let length =
-            checked_length(unsafe { libc::read(fd, spare.as_mut_ptr().cast(), spare.len()) })?;
+        let room = spare.len().min(limit);
+        // SAFETY: `spare` is memory of ours of that length at least, and `read` only writes to it.
+        let length = checked_length(unsafe { libc::read(fd, spare.as_mut_ptr().cast(), room) })?;
         // SAFETY: the kernel has written `length` bytes behind the buffer's old end.
         unsafe { buffer.set_len(buffer.len() + length) };
         Ok(length)

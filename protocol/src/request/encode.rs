@@ -2,8 +2,8 @@
 //! are absent left out.
 
 use super::{
-    Destination, GetFileRequest, GetTreeRequest, PutFileRequest, PutTreeRequest, Request,
-    RunRequest, Shell, ShutdownMode,
+    Destination, GetFileRequest, GetTreeRequest, Leftovers, PutFileRequest, PutTreeRequest,
+    Request, RunRequest, Shell, ShutdownMode, Until,
 };
 use crate::PROTOCOL_VERSION;
 use crate::text::json_string_of;
@@ -67,6 +67,14 @@ fn push_run(json: &mut String, run: &RunRequest) {
     }
     if !run.directory.is_empty() {
         push_member(json, "cwd", &json_string_of(&run.directory));
+    }
+    if let Until::Exit(leftovers) = run.until {
+        push_member(json, "until", "\"exit\"");
+        let leftovers = match leftovers {
+            Leftovers::Keep => "\"keep\"",
+            Leftovers::Kill => "\"kill\"",
+        };
+        push_member(json, "leftovers", leftovers);
     }
     if run.usage {
         push_member(json, "usage", "true");

@@ -1,6 +1,8 @@
 //! What each request parses to, and the sentence of each refusal.
 
-use super::super::{MAX_ARGUMENTS, MAX_ENVIRONMENT_ENTRIES, RunRequest, Shell, Timeout};
+use super::super::{
+    Leftovers, MAX_ARGUMENTS, MAX_ENVIRONMENT_ENTRIES, RunRequest, Shell, Timeout, Until,
+};
 use super::*;
 use crate::response::Refusal;
 use quickcheck::quickcheck;
@@ -59,6 +61,7 @@ quickcheck! {
             argv: vec![b"program".to_vec(), without_nul(argument), Vec::new()],
             directory: without_nul(directory),
             usage: true,
+            until: Until::Exit(Leftovers::Kill),
             ..RunRequest::default()
         });
         Request::parse(request.to_json().as_bytes()) == Ok(request)
@@ -179,8 +182,30 @@ fn run_takes_a_program_without_a_shell_and_null_beside_it_counts_as_absent() {
             ..RunRequest::default()
         }
     );
-    let plain = r#"{"op":"run","cmd":"a","argv":null,"cwd":null,"usage":false}"#;
+    let plain = r#"{"op":"run","cmd":"a","argv":null,"cwd":null,"usage":false,"until":"eof","leftovers":null}"#;
     assert!(!run(plain).uses_additions());
+}
+
+#[test]
+fn run_is_over_when_it_says() {
+    for (members, until) in [
+        ("", Until::Eof),
+        (r#","until":"eof""#, Until::Eof),
+        (r#","until":"exit""#, Until::Exit(Leftovers::Keep)),
+        (
+            r#","until":"exit","leftovers":"keep""#,
+            Until::Exit(Leftovers::Keep),
+        ),
+        (
+            r#","until":"exit","leftovers":"kill""#,
+            Until::Exit(Leftovers::Kill),
+        ),
+    ] {
+        assert_eq!(
+            run(&format!(r#"{{"op":"run","cmd":"a"{members}}}"#)).until,
+            until
+        );
+    }
 }
 
 #[test]
@@ -251,6 +276,23 @@ fn bad_runs_are_refused_with_their_sentence_and_op_error() {
             "'argv' is run without a shell: leave 'cmd' and 'shell' out",
         ),
         (r#""cmd":"a","cwd":1"#, "'cwd' must be a string"),
+        (r#""cmd":"a","until":true"#, "'until' must be a string"),
+        (
+            r#""cmd":"a","until":"end""#,
+            "unknown until 'end': use 'eof' or 'exit'",
+        ),
+        (
+            r#""cmd":"a","until":"exit","leftovers":"stop""#,
+            "unknown leftovers 'stop': use 'keep' or 'kill'",
+        ),
+        (
+            r#""cmd":"a","leftovers":"keep""#,
+            "'leftovers' needs 'until': 'exit'",
+        ),
+        (
+            r#""cmd":"a","until":"eof","leftovers":"kill""#,
+            "'leftovers' needs 'until': 'exit'",
+        ),
         (r#""cmd":"a","usage":1"#, "'usage' must be true or false"),
         (
             r#""cmd":"a","usage":"true""#,

@@ -5,7 +5,7 @@
 
 use super::environment;
 use super::parse::{Members, required_bytes};
-use super::{RunRequest, Shell, Timeout};
+use super::{Leftovers, RunRequest, Shell, Timeout, Until};
 use crate::float;
 use crate::python_scalar::quoted;
 use crate::response::Refusal;
@@ -36,8 +36,8 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
             return Err(Refusal::new("missing 'cmd'"));
         }
     }
-    if let Some(shell) = shell {
-        run.shell = shell_of(shell)?;
+    if one_of("shell", shell, "login", "raw")? == Some(true) {
+        run.shell = Shell::Raw;
     }
     if let Some(value) = present(members.timeout) {
         run.timeout = timeout(value)?;
@@ -51,20 +51,41 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
         Some("true") => true,
         _ => return Err(Refusal::new("'usage' must be true or false")),
     };
+    run.until = until(members)?;
     Ok(run)
 }
 
-fn shell_of(shell: &RawValue) -> Result<Shell, Refusal> {
-    match required_bytes("shell", shell)?.as_slice() {
-        b"login" => Ok(Shell::Login),
-        b"raw" => Ok(Shell::Raw),
-        other => {
-            let quoted = quoted(&shown(other));
-            Err(Refusal::new(format!(
-                "unknown shell {quoted}: use 'login' or 'raw'"
-            )))
-        }
+fn until(members: &Members<'_>) -> Result<Until, Refusal> {
+    let leftovers = one_of("leftovers", members.leftovers, "keep", "kill")?;
+    match (one_of("until", members.until, "eof", "exit")?, leftovers) {
+        (Some(true), Some(true)) => Ok(Until::Exit(Leftovers::Kill)),
+        (Some(true), _) => Ok(Until::Exit(Leftovers::Keep)),
+        (_, None) => Ok(Until::Eof),
+        _ => Err(Refusal::new("'leftovers' needs 'until': 'exit'")),
     }
+}
+
+/// Whether a member is the second of its two words; `None` where it is absent.
+fn one_of(
+    member: &str,
+    value: Option<&RawValue>,
+    first: &str,
+    second: &str,
+) -> Result<Option<bool>, Refusal> {
+    let Some(value) = present(value) else {
+        return Ok(None);
+    };
+    let word = required_bytes(member, value)?;
+    if word == first.as_bytes() || word == second.as_bytes() {
+        return Ok(Some(word == second.as_bytes()));
+    }
+    let quoted = quoted(&shown(&word));
+    Err(Refusal::new(
+        [
+            "unknown ", member, " ", &quoted, ": use '", first, "' or '", second, "'",
+        ]
+        .concat(),
+    ))
 }
 
 /// A string that the kernel takes, and no empty one; absent, it is that.
