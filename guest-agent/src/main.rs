@@ -3,6 +3,7 @@
 //! `main` turns a result into an exit code: 0 after a stop or once an inherited connection is
 //! served, 1 where the agent could not start or go on, 2 for a wrong command line.
 
+mod accounts;
 mod arguments;
 mod connection;
 mod init;

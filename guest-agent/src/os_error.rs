@@ -3,7 +3,7 @@
 //! Owns the form of Python's `str(OSError)`: `[Errno 2] No such file or directory: '/x'`.
 
 use smolvm_protocol::python_scalar::quoted;
-use smolvm_protocol::text::shown;
+use smolvm_protocol::text::{shown, word};
 use std::io;
 
 /// Words of the GNU C library, which the agents of the field mostly had, where musl has others: for
@@ -42,9 +42,7 @@ const NAMES: &str = "EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHI
 
 /// An error's name; `None` where it is none of the first forty, which programs that do not start rarely meet.
 pub(crate) fn name(errno: i32) -> Option<&'static str> {
-    NAMES
-        .split(' ')
-        .nth(usize::try_from(errno).ok()?.checked_sub(1)?)
+    word(NAMES, usize::try_from(errno).ok()?)
 }
 
 /// An error about `path`.

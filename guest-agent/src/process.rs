@@ -5,6 +5,7 @@
 //! killed and its leader reaped, whatever ended the request. What made itself a session of its own
 //! is out of the group and lives on. Refuses to read or write connections.
 
+use crate::accounts::Account;
 use crate::os_error;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process::{self, Ending, Pid};
@@ -52,12 +53,17 @@ impl Inheritance {
         }
     }
 
-    /// The agent's environment with the request's on top.
-    fn with<'a>(&'a self, request: &'a RunRequest) -> Variables<'a> {
+    /// The agent's environment with the account's on top, and the request's on top of that.
+    fn with<'a>(&'a self, request: &'a RunRequest, account: Option<&'a Account>) -> Variables<'a> {
         let mut variables = Variables(Vec::new());
-        for (name, value) in self.environment.iter().chain(&request.environment) {
-            variables.set(name, value);
+        variables.set_all(&self.environment);
+        if let Some(account) = account {
+            variables.set(b"HOME", &account.home);
+            variables.set(b"USER", &account.name);
+            variables.set(b"LOGNAME", &account.name);
+            variables.set(b"SHELL", &account.shell);
         }
+        variables.set_all(&request.environment);
         variables
     }
 
@@ -87,6 +93,12 @@ impl<'a> Variables<'a> {
         match self.find(name) {
             Ok(at) => self.0[at].1 = value,
             Err(at) => self.0.insert(at, (name, value)),
+        }
+    }
+
+    fn set_all(&mut self, variables: &'a [(Vec<u8>, Vec<u8>)]) {
+        for (name, value) in variables {
+            self.set(name, value);
         }
     }
 
@@ -182,11 +194,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a request's command.
-    pub(crate) fn start(request: &RunRequest, inherited: &Inheritance) -> Result<Self, StartError> {
+    /// Starts a request's command, as the account where there is one.
+    pub(crate) fn start(
+        request: &RunRequest,
+        inherited: &Inheritance,
+        account: Option<&Account>,
+    ) -> Result<Self, StartError> {
         reap_late_ones();
         let (shell, flag) = match request.shell {
-            Shell::Login => (inherited.login_shell(), b"-lc".as_slice()),
+            Shell::Login => match account {
+                Some(account) => (account.shell.as_slice(), b"-lc".as_slice()),
+                None => (inherited.login_shell(), b"-lc".as_slice()),
+            },
             Shell::Raw => (DEFAULT_SHELL, b"-c".as_slice()),
         };
         let mut words: Vec<&[u8]> = Vec::with_capacity(request.argv.len().max(3));
@@ -197,17 +216,23 @@ impl Process {
             words.push(argument);
         }
         let executed = words[0];
-        let variables = inherited.with(request);
+        let variables = inherited.with(request, account);
         let program = spawn::Program {
             candidates: &candidates(executed, variables.get(b"PATH"))?,
             arguments: &in_c(&words)?,
             environment: &variables.in_c()?,
+            identity: account.map(|account| spawn::Identity {
+                uid: account.uid,
+                gid: account.gid,
+                groups: &account.groups,
+            }),
             directory: &in_c(&[&request.directory])?[0],
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
         };
         let spawned = spawn::spawn_piped(&program).map_err(|error| match error {
             spawn::SpawnError::Null(error) => StartError::new(&error, Some(b"/dev/null")),
+            spawn::SpawnError::Identity(error) => StartError::new(&error, Some(&request.user)),
             spawn::SpawnError::Directory(error) => {
                 StartError::new(&error, Some(&request.directory))
             }

@@ -66,6 +66,9 @@ pub struct RunRequest {
     pub argv: Vec<Vec<u8>>,
     /// The working directory; where it is empty, the agent's own (`run_cwd`).
     pub directory: Vec<u8>,
+    /// Whom it runs as, `NAME` or `UID` with perhaps a `:GROUP`; where it is empty, as the agent
+    /// (`run_user`).
+    pub user: Vec<u8>,
     /// Whether the answer tells the signal and what was used (`run_usage`).
     pub usage: bool,
     /// When it is over (`run_until_exit`).
@@ -78,6 +81,7 @@ impl RunRequest {
     pub fn uses_additions(&self) -> bool {
         !self.argv.is_empty()
             || !self.directory.is_empty()
+            || !self.user.is_empty()
             || self.usage
             || self.until != Until::Eof
     }

@@ -5,7 +5,7 @@
 
 use crate::PROTOCOL_VERSION;
 use crate::python_scalar::{float, json_string};
-use crate::text::json_string_of;
+use crate::text::{json_string_of, word};
 use std::fmt;
 
 /// Why a request is not served: one sentence for the host's user.
@@ -90,8 +90,8 @@ impl EndingDetails {
         }
         if let Some((signal, usage)) = self.usage {
             if let Some(signal) = signal {
-                let number = signal.to_string();
-                let name = SIGNALS.split(' ').nth(usize::from(signal).wrapping_sub(1));
+                let number = u64::from(signal).to_string();
+                let name = word(SIGNALS, usize::from(signal));
                 for part in [", \"signal\": \"", name.unwrap_or(&number), "\""] {
                     json.push_str(part);
                 }

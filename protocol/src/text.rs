@@ -58,6 +58,24 @@ pub(crate) fn bytes_of_json(json: &str) -> Result<Vec<u8>, TextError> {
     Ok(bytes)
 }
 
+/// The word of that number, the first being 1, of words with a space between them.
+#[must_use]
+#[inline(never)]
+pub fn word(words: &'static str, number: usize) -> Option<&'static str> {
+    let mut left = number;
+    let mut start = 0;
+    for (at, byte) in words.bytes().chain([b' ']).enumerate() {
+        if byte == b' ' {
+            left = left.checked_sub(1)?;
+            if left == 0 {
+                return words.get(start..at);
+            }
+            start = at + 1;
+        }
+    }
+    None
+}
+
 /// Text for people from bytes: what is no UTF-8 as U+FFFD, and no longer than an error should be.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
@@ -226,6 +244,12 @@ mod tests {
         assert_eq!(a.map(RawValue::get), Some("2"));
         assert_eq!(b.map(RawValue::get), Some("null"));
         assert!(present(b).is_none() && c.is_none());
+    }
+
+    #[test]
+    fn words_are_found_by_their_numbers() {
+        let found = [0, 1, 2, 3, 4].map(|number| word("a bc d", number));
+        assert_eq!(found, [None, Some("a"), Some("bc"), Some("d"), None]);
     }
 
     #[test]

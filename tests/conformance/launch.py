@@ -1,7 +1,8 @@
 """Becomes an agent, with the process state that a case asks for.
 
 Called as `launch.py OPTIONS COMMAND…`, OPTIONS being a JSON object: `ignore` and `block` (signal
-numbers), `drop_override` (root without the right to pass over file modes), `file_bytes` (the longest
+numbers), `drop_override` (root without the right to pass over file modes), `drop_set_ids` (root
+that may not become anybody else), `file_bytes` (the longest
 file it may write), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
@@ -15,7 +16,7 @@ import struct
 import sys
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 2, 24, 38
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID = 1, 2, 6, 7
 
 
 # `clone3`: the last system call of Linux 5.3. From 424 on numbers are the same on all architectures.
@@ -55,8 +56,13 @@ def main():
         os.dup2(number, wanted, inheritable=True)
     if options.get("listen_pid"):
         os.environ["LISTEN_PID"] = str(os.getpid())
-    if options.get("drop_override") and os.getuid() == 0:
-        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+    dropped = []
+    if options.get("drop_override"):
+        dropped += [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH]
+    if options.get("drop_set_ids"):
+        dropped += [CAP_SETGID, CAP_SETUID]
+    if os.getuid() == 0:
+        for capability in dropped:
             if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
                 sys.exit(f"launch.py: cannot drop capability {capability}: errno {ctypes.get_errno()}")
     if options.get("kernel_5_3"):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ours("the published agent knows no shutdown")
 ACCEPTED = [(JSON, b'{"ok": true}')]
 NOT_SERVED = "shutdown is not served here: smolvm-guest-agent init does not run as process 1 of this guest"
 
-FEATURES = ["shutdown", "timings", "put_tree", "get_tree", "run_argv", "run_cwd", "run_usage", "run_until_exit"]
+FEATURES = ["shutdown", "timings", "put_tree", "get_tree", "run_argv", "run_cwd", "run_usage", "run_until_exit", "run_user"]
 
 
 class ProcessOne:

@@ -34,6 +34,7 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         environment: &in_c(&ENVIRONMENT)?,
         ignored_signals: &signal::ignored(),
         oom_score_adjustment: None,
+        identity: None,
         directory: c"",
     };
     let null = File::open("/dev/null")?;
@@ -46,6 +47,7 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
     };
     spawn::spawn(&program, &handed).map_err(|error| match error {
         SpawnError::Null(error)
+        | SpawnError::Identity(error)
         | SpawnError::Directory(error)
         | SpawnError::Execute(error)
         | SpawnError::System(error) => error,

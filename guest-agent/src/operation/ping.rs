@@ -5,7 +5,7 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 9] = [
     "shutdown",
     "timings",
     "put_tree",
@@ -14,6 +14,7 @@ const FEATURES: [&str; 8] = [
     "run_cwd",
     "run_usage",
     "run_until_exit",
+    "run_user",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

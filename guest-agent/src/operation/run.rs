@@ -5,6 +5,7 @@
 //! host has not taken that, the pipes are not read, and the command waits. The last frame is written
 //! in one place, and nothing after it. Any early return ends the command, by [`Process`]'s drop.
 
+use crate::accounts;
 use crate::connection::{Connection, ConnectionError, Source, Woken};
 use crate::log;
 use crate::os_error;
@@ -37,19 +38,30 @@ pub(crate) fn serve(
     let timeout = request.timeout;
     let (usage, until) = (request.usage, request.until);
     let asks_more = request.uses_additions();
-    let started = Process::start(&request, &agent.inheritance);
+    let account = match request.user.as_slice() {
+        [] => Ok(None),
+        user => accounts::find(user).map(Some),
+    };
+    let started =
+        account.map(|account| Process::start(&request, &agent.inheritance, account.as_ref()));
     drop(request);
     drop(turn);
-    match started {
-        Ok(process) => Run::new(connection, process, usage, until)?.until_end(timeout),
-        Err(error) => {
+    let refusal = match started {
+        Ok(Ok(process)) => {
+            return Run::new(connection, process, usage, until)?.until_end(timeout);
+        }
+        Ok(Err(error)) => {
             // Without the shell's path, which is from the environment.
             log::failure(&format_args!("run: spawn failed: {}", error.reason));
             let errno = error.errno.filter(|_| asks_more).and_then(os_error::name);
-            let refusal = Refusal::new(format!("spawn failed: {error}")).of_run();
-            connection.answer(&Response::Refused(&refusal.with_errno(errno)), None)
+            Refusal::new(format!("spawn failed: {error}")).with_errno(errno)
         }
-    }
+        Err(refusal) => {
+            log::failure(&"run: its user was refused, and its host told why");
+            refusal
+        }
+    };
+    connection.answer(&Response::Refused(&refusal.of_run()), None)
 }
 
 /// One of the command's two outputs.

@@ -158,14 +158,24 @@ const TEXT_BYTES: usize = 4096;
 /// # Errors
 /// It cannot be opened or read, or is no UTF-8.
 pub(crate) fn read_text(path: &str) -> io::Result<String> {
+    let text = read_bounded(path, usize::MAX)?;
+    String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// A file's content, where that is no longer than `most`.
+///
+/// # Errors
+/// It cannot be opened or read; `EFBIG` where it is longer.
+pub(crate) fn read_bounded(path: &str, most: usize) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let mut text = Vec::new();
-    loop {
-        text.reserve(TEXT_BYTES);
-        if read_to_spare(&file, &mut text)? == 0 {
-            return String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into());
+    let mut content = Vec::new();
+    while content.len() <= most {
+        content.reserve(TEXT_BYTES);
+        if read_to_spare(&file, &mut content)? == 0 {
+            return Ok(content);
         }
     }
+    Err(io::Error::from_raw_os_error(libc::EFBIG))
 }
 
 /// Makes `fd` standard input, output and error.

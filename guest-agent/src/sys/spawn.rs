@@ -3,8 +3,8 @@
 //! Owns the moments between `clone` and `execve`. The child shares our memory and the calling
 //! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
 //! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `prctl`,
-//! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `chdir`, `execve`,
-//! `_exit`.
+//! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `setgroups`, `setresgid`,
+//! `setresuid`, `chdir`, `execve`, `_exit`.
 //! Nothing is allocated, nothing unwinds.
 //!
 //! The error comes back by a pipe, not by the shared memory: emulators of user programs turn the
@@ -31,6 +31,16 @@ const FAILURE_BYTES: usize = 1 + size_of::<i32>();
 /// Steps of a child that a failure tells apart.
 const EXECUTING: u8 = 0;
 const ENTERING: u8 = 1;
+const BECOMING: u8 = 2;
+
+/// Whom a child becomes.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity<'a> {
+    pub(crate) uid: libc::uid_t,
+    pub(crate) gid: libc::gid_t,
+    /// All of its supplementary groups.
+    pub(crate) groups: &'a [libc::gid_t],
+}
 
 /// What to execute, all of it made before the child is.
 pub(crate) struct Program<'a> {
@@ -43,6 +53,8 @@ pub(crate) struct Program<'a> {
     pub(crate) ignored_signals: &'a [libc::c_int],
     /// What to write to `/proc/self/oom_score_adj`.
     pub(crate) oom_score_adjustment: Option<&'a CStr>,
+    /// Whom the child becomes; otherwise it stays who we are.
+    pub(crate) identity: Option<Identity<'a>>,
     /// The working directory; where it is empty, ours.
     pub(crate) directory: &'a CStr,
 }
@@ -71,6 +83,8 @@ pub(crate) struct Spawned {
 pub(crate) enum SpawnError {
     /// `/dev/null` cannot be opened.
     Null(io::Error),
+    /// The child may not become who it should be.
+    Identity(io::Error),
     /// The working directory cannot be entered.
     Directory(io::Error),
     /// No candidate can be executed.
@@ -86,12 +100,13 @@ impl From<io::Error> for SpawnError {
 }
 
 /// All that the child needs, as numbers and pointers.
-struct Child {
+struct Child<'a> {
     candidates: Vec<*const libc::c_char>,
     arguments: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
     ignored_signals: *const [libc::c_int],
     oom_score_adjustment: *const [u8],
+    identity: Option<Identity<'a>>,
     directory: *const libc::c_char,
     /// For descriptors 0, 1 and 2.
     streams: [RawFd; 3],
@@ -109,6 +124,15 @@ pub(crate) fn spawn_piped(program: &Program<'_>) -> Result<Spawned, SpawnError> 
     let null = File::open("/dev/null").map_err(SpawnError::Null)?;
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
+    if let Some(Identity { uid, gid, .. }) = program.identity {
+        // Else `/dev/stdout` could not be opened, whose mode is 0600.
+        for pipe in [&child_stdout, &child_stderr] {
+            // By the raw call: the C library's has a way around for descriptors that ours are not.
+            // SAFETY: takes no pointer.
+            let returned = unsafe { libc::syscall(libc::SYS_fchown, pipe.as_raw_fd(), uid, gid) };
+            checked(returned as libc::c_int).map_err(SpawnError::Identity)?;
+        }
+    }
     socket::set_nonblocking(&stdout)?;
     socket::set_nonblocking(&stderr)?;
     let handed = Handed {
@@ -144,6 +168,7 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
             .oom_score_adjustment
             .map(CStr::to_bytes)
             .unwrap_or_default(),
+        identity: program.identity,
         directory: program.directory.as_ptr(),
         streams: handed.streams.map(|stream| stream.as_raw_fd()),
         kept: handed.kept.iter().map(|fd| fd.as_raw_fd()).collect(),
@@ -160,6 +185,7 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
         reap_failed(pid);
         let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
         return Err(match step {
+            BECOMING => SpawnError::Identity(error),
             ENTERING => SpawnError::Directory(error),
             _ => SpawnError::Execute(error),
         });
@@ -207,7 +233,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-fn clone(child: &Child) -> io::Result<Pid> {
+fn clone(child: &Child<'_>) -> io::Result<Pid> {
     let mut stack = Vec::<u128>::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
     // SAFETY: the end of the allocation, which may be pointed at; 16-byte aligned as ABIs demand.
     let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
@@ -227,14 +253,8 @@ fn reap_failed(pid: Pid) {
 
 extern "C" fn in_child(argument: *mut c_void) -> libc::c_int {
     // SAFETY: `clone` was given a pointer to a `Child` that outlives this function.
-    let child = unsafe { &*argument.cast_const().cast::<Child>() };
-    let (step, errno) = match prepare(child) {
-        Ok(()) => match enter(child.directory) {
-            Ok(()) => (EXECUTING, execute(child)),
-            Err(errno) => (ENTERING, errno),
-        },
-        Err(errno) => (EXECUTING, errno),
-    };
+    let child = unsafe { &*argument.cast_const().cast::<Child<'_>>() };
+    let (step, errno) = become_program(child);
     let [a, b, c, d] = errno.to_ne_bytes();
     let bytes: [u8; FAILURE_BYTES] = [step, a, b, c, d];
     // SAFETY: `bytes` lives through the call.
@@ -263,7 +283,51 @@ fn errno() -> i32 {
         .unwrap_or(libc::EINVAL)
 }
 
-fn prepare(child: &Child) -> Result<(), i32> {
+/// Returns only where that failed: the step, and why.
+fn become_program(child: &Child<'_>) -> (u8, i32) {
+    if let Err(errno) = prepare(child) {
+        return (EXECUTING, errno);
+    }
+    if let Err(errno) = become_user(child) {
+        return (BECOMING, errno);
+    }
+    // Not before: a change of the user clears it (`prctl(2)`).
+    if let Err(errno) = die_with_parent(child) {
+        return (EXECUTING, errno);
+    }
+    if let Err(errno) = enter(child.directory) {
+        return (ENTERING, errno);
+    }
+    (EXECUTING, execute(child))
+}
+
+/// Becomes who the child should be, by raw calls: the C library would have all threads of ours do so.
+fn become_user(child: &Child<'_>) -> Result<(), i32> {
+    let Some(Identity { uid, gid, groups }) = child.identity else {
+        return Ok(());
+    };
+    let failed = |returned: libc::c_long| if returned == -1 { Err(errno()) } else { Ok(()) };
+    // SAFETY: `groups` is as long as the call is told, and the parent's, which waits.
+    failed(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
+    // SAFETY: takes no pointer.
+    failed(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
+    // SAFETY: takes no pointer.
+    failed(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })
+}
+
+fn die_with_parent(child: &Child<'_>) -> Result<(), i32> {
+    // SAFETY: this option's argument is a number.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } == -1 {
+        return Err(errno());
+    }
+    // SAFETY: takes no pointer. A parent that died before the line above is not noticed by it.
+    if unsafe { libc::getppid() } != child.parent {
+        return Err(libc::ESRCH);
+    }
+    Ok(())
+}
+
+fn prepare(child: &Child<'_>) -> Result<(), i32> {
     let failed = |returned: libc::c_int| if returned == -1 { Err(errno()) } else { Ok(()) };
     // SAFETY: takes no pointer.
     failed(unsafe { libc::setsid() })?;
@@ -280,12 +344,7 @@ fn prepare(child: &Child) -> Result<(), i32> {
         // SAFETY: the byte lives for ever.
         failed(unsafe { libc::write(procs, b"0".as_ptr().cast(), 1) } as libc::c_int)?;
     }
-    // SAFETY: this option's argument is a number.
-    failed(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-    // SAFETY: takes no pointer. A parent that died before the line above is not noticed by it.
-    if unsafe { libc::getppid() } != child.parent {
-        return Err(libc::ESRCH);
-    }
+    // While this is root still: a process of another user may not lower its own.
     write_oom_score(child.oom_score_adjustment);
     // SAFETY: points to the parent's slice, which outlives this child's use of it.
     clean_signals(unsafe { &*child.ignored_signals });
@@ -351,7 +410,7 @@ fn write_oom_score(adjustment: *const [u8]) {
 
 /// Executes the first candidate that is there; returns only where none could be executed. As
 /// `execvp(3)` does: a candidate that may not be executed is the error if no later one works.
-fn execute(child: &Child) -> i32 {
+fn execute(child: &Child<'_>) -> i32 {
     let mut first_refusal = None;
     let mut last = libc::ENOENT;
     for &path in &child.candidates {

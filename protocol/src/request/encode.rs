@@ -68,6 +68,9 @@ fn push_run(json: &mut String, run: &RunRequest) {
     if !run.directory.is_empty() {
         push_member(json, "cwd", &json_string_of(&run.directory));
     }
+    if !run.user.is_empty() {
+        push_member(json, "user", &json_string_of(&run.user));
+    }
     if let Until::Exit(leftovers) = run.until {
         push_member(json, "until", "\"exit\"");
         let leftovers = match leftovers {

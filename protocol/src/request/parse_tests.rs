@@ -60,6 +60,7 @@ quickcheck! {
         let request = Request::Run(RunRequest {
             argv: vec![b"program".to_vec(), without_nul(argument), Vec::new()],
             directory: without_nul(directory),
+            user: b"bob:\xff".to_vec(),
             usage: true,
             until: Until::Exit(Leftovers::Kill),
             ..RunRequest::default()
@@ -182,7 +183,7 @@ fn run_takes_a_program_without_a_shell_and_null_beside_it_counts_as_absent() {
             ..RunRequest::default()
         }
     );
-    let plain = r#"{"op":"run","cmd":"a","argv":null,"cwd":null,"usage":false,"until":"eof","leftovers":null}"#;
+    let plain = r#"{"op":"run","cmd":"a","argv":null,"cwd":null,"usage":false,"user":null,"until":"eof","leftovers":null}"#;
     assert!(!run(plain).uses_additions());
 }
 
@@ -292,6 +293,11 @@ fn bad_runs_are_refused_with_their_sentence_and_op_error() {
         (
             r#""cmd":"a","until":"eof","leftovers":"kill""#,
             "'leftovers' needs 'until': 'exit'",
+        ),
+        (r#""cmd":"a","user":1000"#, "'user' must be a string"),
+        (
+            r#""cmd":"a","user":"\u0000""#,
+            "'user' is empty or has a NUL byte",
         ),
         (r#""cmd":"a","usage":1"#, "'usage' must be true or false"),
         (

@@ -36,7 +36,7 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
             return Err(Refusal::new("missing 'cmd'"));
         }
     }
-    if one_of("shell", shell, "login", "raw")? == Some(true) {
+    if one_of("shell", shell, ["login", "raw"], ": use 'login' or 'raw'")? == Some(true) {
         run.shell = Shell::Raw;
     }
     if let Some(value) = present(members.timeout) {
@@ -45,7 +45,8 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
     if let Some(env) = present(members.env) {
         run.environment = environment::parse(env)?;
     }
-    run.directory = c_string("cwd", members.cwd)?;
+    c_string("cwd", members.cwd, &mut run.directory)?;
+    c_string("user", members.user, &mut run.user)?;
     run.usage = match present(members.usage).map(RawValue::get) {
         None | Some("false") => false,
         Some("true") => true,
@@ -56,8 +57,21 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
 }
 
 fn until(members: &Members<'_>) -> Result<Until, Refusal> {
-    let leftovers = one_of("leftovers", members.leftovers, "keep", "kill")?;
-    match (one_of("until", members.until, "eof", "exit")?, leftovers) {
+    let leftovers = one_of(
+        "leftovers",
+        members.leftovers,
+        ["keep", "kill"],
+        ": use 'keep' or 'kill'",
+    )?;
+    match (
+        one_of(
+            "until",
+            members.until,
+            ["eof", "exit"],
+            ": use 'eof' or 'exit'",
+        )?,
+        leftovers,
+    ) {
         (Some(true), Some(true)) => Ok(Until::Exit(Leftovers::Kill)),
         (Some(true), _) => Ok(Until::Exit(Leftovers::Keep)),
         (_, None) => Ok(Until::Eof),
@@ -69,37 +83,34 @@ fn until(members: &Members<'_>) -> Result<Until, Refusal> {
 fn one_of(
     member: &str,
     value: Option<&RawValue>,
-    first: &str,
-    second: &str,
+    words: [&str; 2],
+    hint: &str,
 ) -> Result<Option<bool>, Refusal> {
     let Some(value) = present(value) else {
         return Ok(None);
     };
     let word = required_bytes(member, value)?;
-    if word == first.as_bytes() || word == second.as_bytes() {
-        return Ok(Some(word == second.as_bytes()));
+    if let Some(at) = words.iter().position(|each| each.as_bytes() == word) {
+        return Ok(Some(at == 1));
     }
     let quoted = quoted(&shown(&word));
     Err(Refusal::new(
-        [
-            "unknown ", member, " ", &quoted, ": use '", first, "' or '", second, "'",
-        ]
-        .concat(),
+        ["unknown ", member, " ", &quoted, hint].concat(),
     ))
 }
 
-/// A string that the kernel takes, and no empty one; absent, it is that.
-fn c_string(member: &str, value: Option<&RawValue>) -> Result<Vec<u8>, Refusal> {
+/// A string that the kernel takes, and no empty one; absent, `place` stays that.
+fn c_string(member: &str, value: Option<&RawValue>, place: &mut Vec<u8>) -> Result<(), Refusal> {
     let Some(value) = present(value) else {
-        return Ok(Vec::new());
+        return Ok(());
     };
-    let bytes = required_bytes(member, value)?;
-    if bytes.is_empty() || bytes.contains(&0) {
+    *place = required_bytes(member, value)?;
+    if place.is_empty() || place.contains(&0) {
         return Err(Refusal::new(
             ["'", member, "' is empty or has a NUL byte"].concat(),
         ));
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// A program and its arguments.
@@ -108,20 +119,27 @@ fn argv(value: &RawValue, argv: &mut Vec<Vec<u8>>) -> Result<(), Refusal> {
         return Err(Refusal::new("'argv' must be an array of strings"));
     }
     // Valid JSON already: between one element and the next there is white space and a comma.
-    let mut rest = value.get()[1..].trim_start_matches(is_between);
-    while !rest.starts_with(']') {
-        if argv.len() == MAX_ARGUMENTS {
-            let sentence = format!("'argv' has more than {MAX_ARGUMENTS} entries");
-            return Err(Refusal::new(sentence));
+    let json = value.get();
+    let mut at = 1;
+    loop {
+        match json.as_bytes().get(at) {
+            Some(b',' | b' ' | b'\t' | b'\n' | b'\r') => at += 1,
+            None | Some(b']') => break,
+            Some(_) if argv.len() == MAX_ARGUMENTS => {
+                let sentence = format!("'argv' has more than {MAX_ARGUMENTS} entries");
+                return Err(Refusal::new(sentence));
+            }
+            Some(_) => {
+                let end = string_end(json.as_bytes(), at);
+                let entry = text::bytes_of_json(json.get(at..end).unwrap_or_default())
+                    .map_err(|error| Refusal::new(format!("an entry of 'argv' {error}")))?;
+                if entry.contains(&0) {
+                    return Err(Refusal::new("an entry of 'argv' has a NUL byte"));
+                }
+                argv.push(entry);
+                at = end;
+            }
         }
-        let (entry, after) = rest.split_at(string_length(rest));
-        let entry = text::bytes_of_json(entry)
-            .map_err(|error| Refusal::new(format!("an entry of 'argv' {error}")))?;
-        if entry.contains(&0) {
-            return Err(Refusal::new("an entry of 'argv' has a NUL byte"));
-        }
-        argv.push(entry);
-        rest = after.trim_start_matches(is_between);
     }
     if argv.first().is_none_or(Vec::is_empty) {
         return Err(Refusal::new(
@@ -131,24 +149,17 @@ fn argv(value: &RawValue, argv: &mut Vec<Vec<u8>>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_between(character: char) -> bool {
-    matches!(character, ',' | ' ' | '\t' | '\n' | '\r')
-}
-
-/// How long the JSON string is that `json`, which is valid, begins with; 0 where it is none.
-fn string_length(json: &str) -> usize {
-    let mut bytes = json.bytes().enumerate();
-    if bytes.next().is_none_or(|(_, first)| first != b'"') {
-        return 0;
-    }
-    while let Some((at, byte)) = bytes.next() {
+/// Where the string ends that valid JSON has at `start`; of another value, anywhere within it.
+fn string_end(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = json.get(at) {
         match byte {
             b'"' => return at + 1,
-            b'\\' => drop(bytes.next()),
-            _ => {}
+            b'\\' => at += 2,
+            _ => at += 1,
         }
     }
-    0
+    at
 }
 
 /// The time limit; an integer too large for a float is finite still, and too long for any clock.
