@@ -3,6 +3,8 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/skip.rs"]
+mod skip;
 #[allow(dead_code, reason = "shared with tests in which a guest answers")]
 #[path = "support/stand_ins.rs"]
 mod stand_ins;
@@ -12,6 +14,7 @@ mod wait;
 use folder::Folder;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use skip::skip;
 use stand_ins::{DEVICE, QEMU, answer, answer_pings_as, assert_nothing_left, folder_with};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -121,7 +124,7 @@ fn folder_that_makes_paths_of_sockets_too_long_is_told_with_what_helps() {
 #[test]
 fn image_that_boots_is_the_proof_and_its_vm_is_gone_afterwards() {
     if Path::new("/dev/vhost-vsock").exists() {
-        println!("skipped, because no stand-in takes the place of this machine's /dev/vhost-vsock");
+        skip("no stand-in takes the place of this machine's /dev/vhost-vsock");
         return;
     }
     let folder = able_folder(QEMU);

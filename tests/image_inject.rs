@@ -4,11 +4,14 @@
 #[path = "support/folder.rs"]
 #[allow(dead_code, reason = "shared with the tests of other verbs")]
 mod folder;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/tree.rs"]
 #[allow(dead_code, reason = "shared with the tests of refusals")]
 mod tree;
 
 use folder::{Folder, elf, set_mode};
+use skip::skip;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -264,7 +267,7 @@ fn directories_of_a_folder_have_their_modes_and_no_time_whatever_the_umask() {
 #[test]
 fn folder_as_root_keeps_owners_and_devices_and_comes_back_the_same() {
     if !is_root() {
-        println!("skipped, because only root can make devices and give files away");
+        skip("only root can make devices and give files away");
         return;
     }
     let folder = Folder::new();
@@ -318,7 +321,7 @@ fn attributes_of_a_folders_files_go_into_the_archive() {
     let tree = write_tree(&folder, "tree", false);
     let flags = rustix::fs::XattrFlags::empty();
     if rustix::fs::setxattr(tree.join("bin/busybox"), "user.note", b"a\nb", flags).is_err() {
-        println!("skipped, because the temporary folder's file system has no user attributes");
+        skip("the temporary folder's file system has no user attributes");
         return;
     }
     succeed(&mut image_inject(&folder, &tree, "out.tar"));

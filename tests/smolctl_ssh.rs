@@ -1,6 +1,8 @@
 //! The command line by ssh, against a real server: exit codes, files, the fallback, signals.
 #![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/ssh_server.rs"]
 #[allow(dead_code, reason = "shared with tests of the library")]
 mod ssh_server;
@@ -8,6 +10,7 @@ mod ssh_server;
 mod wait;
 
 use rustix::process::{Pid, Signal, kill_process};
+use skip::skip;
 use ssh_server::{GuestShell, Kind, SshServer};
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -31,7 +34,7 @@ impl Place {
         let server = match SshServer::start(Kind::Dropbear, GuestShell::Ash) {
             Ok(server) => server,
             Err(reason) => {
-                println!("skipped, because {reason}");
+                skip(&reason);
                 return None;
             }
         };

@@ -1,12 +1,15 @@
 //! The library's face over ssh, against real servers whose `sh` is dash, busybox or bash.
 #![allow(clippy::unwrap_used, reason = "a step that fails fails its test")]
 
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/ssh_server.rs"]
 #[allow(dead_code, reason = "shared with tests of the command line")]
 mod ssh_server;
 #[path = "support/wait.rs"]
 mod wait;
 
+use skip::skip;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Fetched;
 use smolvm_host::guest::ErrorKind;
@@ -56,7 +59,7 @@ fn with_each_server(test: impl Fn(&SshServer, &Guest)) {
 fn with_server(test: impl FnOnce(&SshServer, &Guest)) {
     match SshServer::start(Kind::Dropbear, GuestShell::Dash) {
         Ok(server) => test(&server, &guest(&server.destination())),
-        Err(reason) => println!("skipped, because {reason}"),
+        Err(reason) => skip(&reason),
     }
 }
 
@@ -383,7 +386,7 @@ fn what_a_shells_start_up_files_say_is_nobodys_output() {
             guest.get_to(".bashrc", &mut file, Transfer::new()).unwrap();
             assert!(file.starts_with(b"echo hello"));
         }
-        Err(reason) => println!("skipped, because {reason}"),
+        Err(reason) => skip(&reason),
     }
 }
 
@@ -409,7 +412,7 @@ fn wrong_key_and_refused_port_are_told_in_sshs_words() {
 fn has_client() -> bool {
     let has_client = std::process::Command::new("ssh").arg("-V").output().is_ok();
     if !has_client {
-        println!("skipped, because there is no ssh here");
+        skip("there is no ssh here");
     }
     has_client
 }
@@ -453,7 +456,7 @@ fn guest_that_becomes_ready_is_waited_for() {
     // Whatever connects before waits in the backlog.
     match SshServer::start_on(listener, Kind::Dropbear, GuestShell::Ash) {
         Ok(server) => guest(&server.destination()).wait_ready(LIMIT).unwrap(),
-        Err(reason) => println!("skipped, because {reason}"),
+        Err(reason) => skip(&reason),
     }
 }
 

@@ -4,12 +4,15 @@
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/skip.rs"]
+mod skip;
 #[path = "support/stand_ins.rs"]
 mod stand_ins;
 #[path = "support/wait.rs"]
 mod wait;
 
 use folder::Folder;
+use skip::skip;
 use stand_ins::{
     DEVICE, QEMU, answer_pings, assert_nothing_left, folder_with, outcome, pid, start,
 };
@@ -49,7 +52,7 @@ fn may_mount() -> bool {
         .output();
     let may = probe.is_ok_and(|output| output.status.success());
     if !may {
-        println!("skipped, because mounts of one's own need root and unshare");
+        skip("mounts of one's own need root and unshare");
     }
     may
 }

@@ -33,7 +33,7 @@ step() {
         FAILED_STEPS+=("$name")
         tail -n 200 "$log" >&2
     fi
-    grep -aE '^SKIPPED|^skipped, because' "$log" >&2 || true
+    grep -aE '^SKIPPED|^(test )?skipped, because' "$log" >&2 || true
     say "   $name: $passed passed, $failed failed, $skipped skipped, exit $status, $((SECONDS - started)) s"
 }
 
@@ -41,6 +41,8 @@ step() {
 counts_of() {
     awk '
         # cargo test: test result: ok. 33 passed; 0 failed; 0 ignored; …
+        # cargo test counts it as passed.
+        /^test skipped, because / { passed--; skipped++; next }
         /^test result: / { lines++; passed += $4; failed += $6; skipped += $8; next }
         # pytest: ==== 2 failed, 81 passed, 3 skipped in 4.20s ====, or the same without a frame (-q)
         /(passed|failed|skipped|errors?|deselected|no tests ran).* in [0-9.]+s( \([0-9:]+\))?( =+)?$/ {

@@ -200,6 +200,7 @@ fn read_error(path: &Path) -> impl FnOnce(io::Error) -> ImageError + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn folder_of_another_file_system_is_refused() {
@@ -207,7 +208,7 @@ mod tests {
         let (here, there) = (Path::new("/"), Path::new("/proc"));
         let owner = fs::metadata(here).unwrap();
         if owner.dev() == fs::metadata(there).unwrap().dev() {
-            println!("skipped, because /proc is not mounted");
+            let _ = writeln!(io::stderr(), "\ntest skipped, because /proc is not mounted");
             return;
         }
         let mut walk = Walk {
