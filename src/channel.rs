@@ -18,8 +18,10 @@ pub use error::ChannelError;
 pub use get::Fetched;
 pub(crate) use get::deliver;
 pub use put_tree::Copied;
-pub use run::{ANSWER_MARGIN, Command, Outcome};
+pub(crate) use run::features_for;
+pub use run::{ANSWER_MARGIN, Command, Ended, Outcome, Told};
 pub use smolvm_protocol::request::ShutdownMode;
+pub use smolvm_protocol::response::Usage;
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;

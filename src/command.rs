@@ -8,11 +8,12 @@ mod child;
 pub use child::Child;
 
 use crate::cancel::Cancel;
-use crate::channel::{self, ChannelError, Outcome};
+use crate::channel::{self, ChannelError, Ended, Outcome, Told};
+use crate::deadline::Deadline;
 use crate::guest::{Guest, GuestError, Way};
 use crate::ssh::SshChannel;
 use crate::standard_stream::StandardStream;
-use smolvm_protocol::request::{RunRequest, Shell, Timeout};
+use smolvm_protocol::request::{Leftovers, RunRequest, Shell, Timeout, Until};
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt;
@@ -23,7 +24,7 @@ use std::time::Duration;
 /// How many bytes [`Command::output`] keeps unless told otherwise: a guest is not trusted with the host's memory.
 pub const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 
-/// A command line for the guest's shell, not started yet.
+/// A command line for the guest's shell, or a program with its arguments, not started yet.
 ///
 /// Its standard input is empty. Unless it is given a time limit, neither side has one: a command may rightly be
 /// silent for days.
@@ -42,6 +43,8 @@ pub struct Command<'sink> {
 pub struct Output {
     /// How it ended.
     pub outcome: Outcome,
+    /// What was told besides.
+    pub told: Told,
     /// Its standard output, where that had no sink.
     pub stdout: Vec<u8>,
     /// Its standard error, where that had no sink.
@@ -49,13 +52,10 @@ pub struct Output {
 }
 
 impl Command<'static> {
-    pub(crate) fn new(guest: Guest, line: &OsStr) -> Self {
+    pub(crate) fn new(guest: Guest, request: RunRequest) -> Self {
         Self {
             guest,
-            request: RunRequest {
-                command: line.as_bytes().to_vec(),
-                ..RunRequest::default()
-            },
+            request,
             deadline: None,
             output_limit: OUTPUT_LIMIT,
             stdout: None,
@@ -79,6 +79,44 @@ impl<'sink> Command<'sink> {
     /// Which shell takes the line: that of a login (`$SHELL -lc`), which is the default, or `/bin/sh -c`.
     pub fn shell(mut self, shell: Shell) -> Self {
         self.request.shell = shell;
+        self
+    }
+
+    /// Adds an argument to the program of [`Guest::program`]; a command line takes none.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.request
+            .argv
+            .push(argument.as_ref().as_bytes().to_vec());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = A>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
+    }
+
+    /// Where it runs; otherwise in the agent's own working directory.
+    pub fn current_dir(mut self, directory: impl AsRef<OsStr>) -> Self {
+        self.request.directory = directory.as_ref().as_bytes().to_vec();
+        self
+    }
+
+    /// Whom it runs as: a name or a number of the guest's `/etc/passwd`, either with a `:GROUP` behind it.
+    pub fn user(mut self, user: impl AsRef<OsStr>) -> Self {
+        self.request.user = user.as_ref().as_bytes().to_vec();
+        self
+    }
+
+    /// Has it be over when it exits, whoever holds its output open; `leftovers` says what becomes of the rest of its process
+    /// group. [`Told::output_open`] then tells whether somebody held it.
+    pub fn until_exit(mut self, leftovers: Leftovers) -> Self {
+        self.request.until = Until::Exit(leftovers);
+        self
+    }
+
+    /// Has [`Told`] tell what it has used, and the name of the signal that killed it.
+    pub fn usage(mut self) -> Self {
+        self.request.usage = true;
         self
     }
 
@@ -147,6 +185,14 @@ impl<'sink> Command<'sink> {
     /// # Errors
     /// [`GuestError`]; a sink that fails kills the command, as do the deadline and the canceller.
     pub fn run(self) -> Result<Outcome, GuestError> {
+        Ok(self.run_to_end()?.outcome)
+    }
+
+    /// The same, and what was told besides.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_to_end(self) -> Result<Ended, GuestError> {
         let cancel = self.guest.canceller();
         self.run_until(&cancel)
     }
@@ -172,13 +218,15 @@ impl<'sink> Command<'sink> {
             Some(sink) => sink,
             None => &mut stderr,
         };
-        let outcome = self.guest.run(&cancel, &command, out, err);
+        let ended = self.guest.run(&cancel, &command, out, err);
         if left.get().is_none() {
             let limit = self.output_limit;
             return Err(GuestError::OutputTooLong { limit });
         }
+        let Ended { outcome, told } = ended?;
         Ok(Output {
-            outcome: outcome?,
+            outcome,
+            told,
             stdout: stdout.bytes,
             stderr: stderr.bytes,
         })
@@ -190,7 +238,7 @@ impl<'sink> Command<'sink> {
         command
     }
 
-    fn run_until(self, cancel: &Cancel) -> Result<Outcome, GuestError> {
+    fn run_until(self, cancel: &Cancel) -> Result<Ended, GuestError> {
         let command = self.for_channel();
         let mut stdout = sink_or(self.stdout, || StandardStream::stdout(cancel))?;
         let mut stderr = sink_or(self.stderr, || StandardStream::stderr(cancel))?;
@@ -205,18 +253,36 @@ impl Guest {
         command: &channel::Command,
         stdout: &mut dyn Write,
         stderr: &mut dyn Write,
-    ) -> Result<Outcome, GuestError> {
-        if command.request.command.is_empty() {
-            let sentence = "the command line is empty".to_owned();
+    ) -> Result<Ended, GuestError> {
+        let request = &command.request;
+        let sentence = match (request.command.is_empty(), request.argv.is_empty()) {
+            (true, true) => "the command line is empty",
+            (false, false) => {
+                "a command line takes no arguments; have a program run with them instead"
+            }
+            _ => "",
+        };
+        if !sentence.is_empty() {
+            let sentence = sentence.to_owned();
             return Err(ChannelError::Refused { sentence }.into());
         }
-        Ok(match self.way() {
-            Way::Agent(channel) => channel.until(cancel).run(command, stdout, stderr)?,
+        let mut features = channel::features_for(request);
+        match self.way() {
+            Way::Agent(channel) => {
+                let deadline = Deadline::after_optional(command.deadline);
+                for feature in features {
+                    self.require_by(feature, deadline)?;
+                }
+                Ok(channel.until(cancel).run_to_end(command, stdout, stderr)?)
+            }
+            Way::Ssh(_) if features.next().is_some() => Err(GuestError::NotOverSsh),
             Way::Ssh(channel) => {
                 let channel = SshChannel::new(channel.destination().clone(), cancel.clone());
-                channel.run(command, stdout, stderr)?
+                let outcome = channel.run(command, stdout, stderr)?;
+                let told = Told::default();
+                Ok(Ended { outcome, told })
             }
-        })
+        }
     }
 }
 
@@ -262,6 +328,7 @@ impl fmt::Debug for Command<'_> {
             .debug_struct("Command")
             .field("line", &String::from_utf8_lossy(&self.request.command))
             .field("shell", &self.request.shell)
+            .field("arguments", &self.request.argv.len())
             .field("timeout", &self.request.timeout)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()

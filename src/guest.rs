@@ -18,9 +18,11 @@ use crate::command::Command;
 use crate::deadline::Deadline;
 use crate::ssh::{SshChannel, SshDestination};
 use crate::target::Target;
+use smolvm_protocol::request::RunRequest;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -141,7 +143,21 @@ impl Guest {
 
     /// A command line for the guest's shell, not started yet.
     pub fn command(&self, line: impl AsRef<OsStr>) -> Command<'static> {
-        Command::new(self.clone(), line.as_ref())
+        let request = RunRequest {
+            command: line.as_ref().as_bytes().to_vec(),
+            ..RunRequest::default()
+        };
+        Command::new(self.clone(), request)
+    }
+
+    /// A program for the guest, not started yet: no shell takes it and its arguments ([`Command::arg`]). Without a `/`, it is
+    /// found by the guest's `PATH`.
+    pub fn program(&self, name: impl AsRef<OsStr>) -> Command<'static> {
+        let request = RunRequest {
+            argv: vec![name.as_ref().as_bytes().to_vec()],
+            ..RunRequest::default()
+        };
+        Command::new(self.clone(), request)
     }
 
     /// Waits until the guest answers, for `timeout` in all.
@@ -196,7 +212,7 @@ impl Guest {
     }
 
     /// The same for a call that has a deadline of its own.
-    fn require_by(
+    pub(crate) fn require_by(
         &self,
         feature: &'static str,
         deadline: Deadline,

@@ -5,11 +5,14 @@
 mod peer;
 
 use peer::{Act, Peer, drain};
+use smolvm_host::Guest;
+use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::{CONNECT_LIMIT, ChannelError, Command};
 use smolvm_host::deadline::Deadline;
+use smolvm_host::guest::ErrorKind;
 use smolvm_host::transport::TransportError;
 use smolvm_protocol::frame::{FrameType, encode_frame};
-use smolvm_protocol::request::{Destination, RunRequest};
+use smolvm_protocol::request::{Destination, Leftovers, RunRequest};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -108,6 +111,29 @@ fn peer_that_never_stops_costs_the_deadline_and_no_more() {
         "{outcome:?}"
     );
     assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn addition_that_an_agent_does_not_serve_is_told_and_not_asked_for() {
+    let peer = Peer::new(vec![Box::new(|mut stream| {
+        stream.write_all(&pong()).unwrap();
+        drain(stream);
+    })]);
+    let guest = Guest::over_channel(&peer.channel(), &Cancel::new().unwrap()).unwrap();
+    for (command, feature) in [
+        (guest.program("true"), "run_argv"),
+        (guest.command("true").current_dir("/"), "run_cwd"),
+        (guest.command("true").user("root"), "run_user"),
+        (guest.command("true").usage(), "run_usage"),
+        (
+            guest.command("true").until_exit(Leftovers::Keep),
+            "run_until_exit",
+        ),
+    ] {
+        let error = command.run().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains(feature), "{error}");
+    }
 }
 
 #[test]

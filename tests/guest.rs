@@ -8,12 +8,12 @@ mod wait;
 
 use agent::{Agent, LIMIT};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use smolvm_host::channel::{Fetched, ShutdownMode};
+use smolvm_host::channel::{Fetched, ShutdownMode, Told};
 use smolvm_host::guest::ErrorKind;
 use smolvm_host::selection::{Choice, GuestOs, SelectionError, Vmm, VsockObstacle};
 use smolvm_host::target::Target;
 use smolvm_host::{Child, Command, Guest, GuestError, GuestOptions, Outcome, Output, Transfer};
-use smolvm_protocol::request::Shell;
+use smolvm_protocol::request::{Leftovers, Shell};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -70,6 +70,50 @@ fn handles_can_go_to_other_threads() {
 }
 
 #[test]
+fn program_gets_its_arguments_as_they_are_where_it_is_told_to_run() {
+    let agent = Agent::start();
+    let output = guest(&agent)
+        .program("sh")
+        .args(["-c", "pwd; printf '<%s>' \"$@\"", "sh"])
+        .arg("a b")
+        .arg("$HOME")
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"/\n<a b><$HOME>");
+    assert!(output.outcome.is_success());
+    assert_eq!(output.told, Told::default());
+}
+
+#[test]
+fn end_tells_what_was_asked_for() {
+    let agent = Agent::start();
+    let ended = guest(&agent)
+        .command("sleep 60 & kill -9 $$")
+        .shell(Shell::Raw)
+        .until_exit(Leftovers::Kill)
+        .usage()
+        .run_to_end()
+        .unwrap();
+    assert_eq!(ended.outcome, Outcome::Killed(9));
+    assert_eq!(ended.told.output_open, Some(true));
+    assert_eq!(ended.told.signal.as_deref(), Some("KILL"));
+    assert!(ended.told.usage.is_some_and(|usage| usage.max_rss_kib > 0));
+}
+
+#[test]
+fn what_a_guest_cannot_run_is_told_and_nothing_runs() {
+    let agent = Agent::start();
+    let guest = guest(&agent);
+    let error = guest.program("/no/such/program").run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SpawnFailed);
+    let error = guest.command("true").user("no such user").run();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Refused);
+    let error = guest.command("true").arg("x").run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[test]
 fn output_keeps_both_streams_and_how_it_ended() {
     let agent = Agent::start();
     let output = guest(&agent)
@@ -81,6 +125,7 @@ fn output_keeps_both_streams_and_how_it_ended() {
         .unwrap();
     let expected = Output {
         outcome: Outcome::Exited(7),
+        told: Told::default(),
         stdout: b"12\n".to_vec(),
         stderr: b"err\n".to_vec(),
     };

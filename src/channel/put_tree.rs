@@ -99,7 +99,7 @@ impl Upload<'_> {
             }
         };
         let answer = match answer {
-            Message::Control(answer) if answer.ok => answer,
+            Message::Control(answer) if answer.ok => *answer,
             other => return Err(misplaced(other)),
         };
         let Some(entries) = answer.entries else {

@@ -10,7 +10,8 @@ use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::answer::Answer;
 use smolvm_protocol::frame::FrameType;
-use smolvm_protocol::request::{Request, RunRequest, Timeout};
+use smolvm_protocol::request::{Request, RunRequest, Timeout, Until};
+use smolvm_protocol::response::Usage;
 use std::io::Write;
 use std::time::Duration;
 
@@ -37,6 +38,39 @@ pub enum Outcome {
     Killed(i32),
     /// The agent killed it at its time limit, in seconds.
     TimedOut(f64),
+}
+
+/// What the agent told of a command's end besides, as far as it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Whether somebody had its output open still when it exited ([`Until::Exit`]).
+    pub output_open: Option<bool>,
+    /// The name of the signal that killed it, without `SIG`.
+    pub signal: Option<String>,
+    /// What it has used.
+    pub usage: Option<Usage>,
+}
+
+/// How a command ended, and what was told besides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was told besides.
+    pub told: Told,
+}
+
+/// The features that an agent needs for a request.
+pub(crate) fn features_for(request: &RunRequest) -> impl Iterator<Item = &'static str> {
+    [
+        (!request.argv.is_empty(), "run_argv"),
+        (!request.directory.is_empty(), "run_cwd"),
+        (!request.user.is_empty(), "run_user"),
+        (request.until != Until::Eof, "run_until_exit"),
+        (request.usage, "run_usage"),
+    ]
+    .into_iter()
+    .filter_map(|(is_asked, feature)| is_asked.then_some(feature))
 }
 
 impl Outcome {
@@ -90,6 +124,20 @@ impl Channel {
         stdout: &mut dyn Write,
         stderr: &mut dyn Write,
     ) -> Result<Outcome, ChannelError> {
+        Ok(self.run_to_end(command, stdout, stderr)?.outcome)
+    }
+
+    /// The same, with what the agent tells besides. Other agents do not know what is asked: see
+    /// [`super::Pong::serves`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_to_end(
+        &self,
+        command: &Command,
+        stdout: &mut dyn Write,
+        stderr: &mut dyn Write,
+    ) -> Result<Ended, ChannelError> {
         let deadline = Deadline::after_optional(command.deadline);
         let request = Request::Run(command.request.clone());
         let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
@@ -113,10 +161,10 @@ fn stream(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
     deadline: Deadline,
-) -> Result<Outcome, ChannelError> {
+) -> Result<Ended, ChannelError> {
     loop {
         let (name, sink, bytes): (_, &mut dyn Write, _) = match exchange.next(deadline)? {
-            Message::Control(answer) => return outcome_of(*answer),
+            Message::Control(answer) => return end_of(*answer),
             Message::Bytes(FrameType::STDOUT, bytes) => ("standard output", &mut *stdout, bytes),
             Message::Bytes(FrameType::STDERR, bytes) => ("standard error", &mut *stderr, bytes),
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
@@ -132,10 +180,20 @@ fn stream(
     }
 }
 
-fn outcome_of(answer: Answer) -> Result<Outcome, ChannelError> {
+fn end_of(answer: Answer) -> Result<Ended, ChannelError> {
     if !answer.ok {
         return Err(super::exchange::refusal(answer));
     }
+    let outcome = outcome_of(&answer)?;
+    let told = Told {
+        output_open: answer.output_open,
+        signal: answer.signal,
+        usage: answer.usage,
+    };
+    Ok(Ended { outcome, told })
+}
+
+fn outcome_of(answer: &Answer) -> Result<Outcome, ChannelError> {
     match (answer.op.as_deref(), answer.exit_code, answer.timeout) {
         (Some("exit"), Some(code), _) if code < 0 => Ok(Outcome::Killed(code.saturating_neg())),
         (Some("exit"), Some(code), _) => Ok(Outcome::Exited(code)),

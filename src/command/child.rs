@@ -3,7 +3,7 @@
 //! Owns its thread, which ends with the command, by the kill, or when the [`Child`] is dropped, and never later.
 
 use crate::cancel::Cancel;
-use crate::channel::Outcome;
+use crate::channel::{Ended, Outcome};
 use crate::guest::GuestError;
 use std::thread::{self, JoinHandle};
 
@@ -14,13 +14,13 @@ use std::thread::{self, JoinHandle};
 #[derive(Debug)]
 pub struct Child {
     cancel: Cancel,
-    thread: Option<JoinHandle<Result<Outcome, GuestError>>>,
+    thread: Option<JoinHandle<Result<Ended, GuestError>>>,
 }
 
 impl Child {
     pub(super) fn start(
         cancel: Cancel,
-        run: impl FnOnce(&Cancel) -> Result<Outcome, GuestError> + Send + 'static,
+        run: impl FnOnce(&Cancel) -> Result<Ended, GuestError> + Send + 'static,
     ) -> Result<Self, GuestError> {
         let for_thread = cancel.clone();
         let thread = thread::Builder::new()
@@ -40,7 +40,18 @@ impl Child {
     ///
     /// # Panics
     /// Where a sink did.
-    pub fn wait(mut self) -> Result<Outcome, GuestError> {
+    pub fn wait(self) -> Result<Outcome, GuestError> {
+        Ok(self.wait_to_end()?.outcome)
+    }
+
+    /// Waits for its end, and what was told besides.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    ///
+    /// # Panics
+    /// Where a sink did.
+    pub fn wait_to_end(mut self) -> Result<Ended, GuestError> {
         let thread = self.thread.take().expect("only wait and drop take it");
         thread
             .join()
