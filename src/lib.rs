@@ -30,7 +30,7 @@ pub use channel::Outcome;
 pub use command::{Child, Command, Output};
 pub use files::Transfer;
 pub use guest::{Guest, GuestError, GuestOptions};
-pub use smolvm_protocol::request::Shell;
+pub use smolvm_protocol::request::{Leftovers, Shell};
 pub use ssh::SshDestination;
 pub use target::Target;
 

@@ -86,14 +86,6 @@ fn variables_and_lines_that_are_no_utf_8_arrive_as_they_are() {
 }
 
 #[test]
-fn exact_arguments_are_refused_and_never_joined() {
-    let output = run(&Agent::start(), &["--", "echo", "a b"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(output.stdout.is_empty());
-    assert!(stderr_of(&output).contains("not possible yet"));
-}
-
-#[test]
 fn wrong_calls_end_with_2() {
     for arguments in [
         &["run", "cid:3"][..],

@@ -149,8 +149,17 @@ pub(crate) struct RunArguments {
     /// Set a variable for the command (repeatable)
     #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
     pub(crate) environment: Vec<OsString>,
-    /// Words after the target are refused, with a sentence (run.rs): never joined into a line.
-    #[arg(trailing_var_arg = true, hide = true)]
+    /// The directory in the guest that it runs in
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub(crate) workdir: Option<OsString>,
+    /// Whom it runs as in the guest: a name or number of its /etc/passwd
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<OsString>,
+    /// When it is over: once nobody holds its output any more, or once it has exited
+    #[arg(long, default_value = "eof", value_parser = ["eof", "exit"])]
+    pub(crate) until: String,
+    /// In place of -c LINE: a program and its arguments, as they are, without a shell
+    #[arg(trailing_var_arg = true, value_name = "ARGV")]
     pub(crate) argv: Vec<OsString>,
 }
 

@@ -6,21 +6,33 @@ use crate::guest::guest_of;
 use crate::ping::duration;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::deadline::Deadline;
-use smolvm_host::{Outcome, Shell};
+use smolvm_host::{Leftovers, Outcome, Shell};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 pub(crate) fn run(arguments: &RunArguments, cancel: &Cancel) -> Result<u8, Failure> {
-    let line = line_of(arguments)?;
+    let what = what_of(arguments)?;
     let environment = environment_of(&arguments.environment)?;
     let guest = guest_of(&arguments.target, &arguments.way, Deadline::NEVER, cancel)
         .map_err(Failure::of_run)?;
-    let shell = match arguments.shell.as_str() {
-        "raw" => Shell::Raw,
-        _ => Shell::Login,
+    let mut command = match what {
+        What::Line(line) => guest.command(line).shell(match arguments.shell.as_str() {
+            "raw" => Shell::Raw,
+            _ => Shell::Login,
+        }),
+        What::Program(name, rest) => guest.program(name).args(rest),
     };
-    let mut command = guest.command(line).shell(shell).envs(environment);
+    command = command.envs(environment);
+    if let Some(directory) = &arguments.workdir {
+        command = command.current_dir(directory);
+    }
+    if let Some(user) = &arguments.user {
+        command = command.user(user);
+    }
+    if arguments.until == "exit" {
+        command = command.until_exit(Leftovers::Keep);
+    }
     if let Some(seconds) = arguments.timeout {
         command = command.timeout(duration(seconds));
     }
@@ -30,17 +42,31 @@ pub(crate) fn run(arguments: &RunArguments, cancel: &Cancel) -> Result<u8, Failu
     Ok(exit_code(outcome))
 }
 
-fn line_of(arguments: &RunArguments) -> Result<&OsStr, Failure> {
-    if !arguments.argv.is_empty() {
-        return Err(Failure::usage(
-            "give one command line with -c LINE; exact arguments are not possible yet, as no agent takes \
-             them, and words are never joined into a line",
-        ));
+/// What is to run.
+enum What<'arguments> {
+    Line(&'arguments OsStr),
+    Program(&'arguments OsStr, &'arguments [OsString]),
+}
+
+fn what_of(arguments: &RunArguments) -> Result<What<'_>, Failure> {
+    for (name, value) in [
+        ("--workdir", &arguments.workdir),
+        ("--user", &arguments.user),
+    ] {
+        if value.as_ref().is_some_and(|value| value.is_empty()) {
+            return Err(Failure::usage(format_args!(
+                "{name} is empty; leave it out, or say which"
+            )));
+        }
     }
-    match &arguments.line {
-        Some(line) if !line.is_empty() => Ok(line),
+    match (&arguments.line, arguments.argv.split_first()) {
+        (Some(line), None) if !line.is_empty() => Ok(What::Line(line)),
+        (None, Some((name, rest))) if !name.is_empty() => Ok(What::Program(name, rest)),
+        (Some(_), Some(_)) => Err(Failure::usage(
+            "both a command line and a program are given; use -c LINE for the guest's shell, or -- ARGV without one",
+        )),
         _ => Err(Failure::usage(
-            "there is no command line; give one with -c LINE",
+            "there is nothing to run; give -c LINE for the guest's shell, or -- and a program with its arguments",
         )),
     }
 }
