@@ -26,7 +26,7 @@ pub use smolvm_protocol::response::Usage;
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::printable::printable;
-use crate::transport::{Absence, Address};
+use crate::transport::{Absence, Address, TransportError};
 use exchange::Exchange;
 use smolvm_protocol::answer::Answer;
 use smolvm_protocol::request::Request;
@@ -179,7 +179,16 @@ impl Channel {
             Absence::MayEnd => deadline,
         };
         let connection =
-            crate::transport::connect(&self.address, absence, connect_by, &self.cancel)?;
+            crate::transport::connect(&self.address, absence, connect_by, &self.cancel);
+        let connection = connection.map_err(|error| match error {
+            // Somebody may listen: there was no time to find out.
+            TransportError::NobodyListens { source, .. }
+                if source.kind() == io::ErrorKind::TimedOut && deadline.has_passed() =>
+            {
+                ChannelError::TimedOut
+            }
+            error => error.into(),
+        })?;
         Exchange::begin(connection, request, deadline)
     }
 }

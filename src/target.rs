@@ -193,18 +193,21 @@ impl fmt::Display for TargetError {
         match self {
             Self::Name { name } => write!(
                 formatter,
-                "'{name}' is no name of a VM: use up to {MAX_NAME_BYTES} letters, digits, '.', '_' \
-                 and '-', a letter or digit first"
+                "'{}' is no name of a VM: use up to {MAX_NAME_BYTES} letters, digits, '.', '_' \
+                 and '-', a letter or digit first",
+                name.escape_debug()
             ),
             Self::Cid { number } => write!(
                 formatter,
-                "'{number}' is no guest's CID: use a number from 3 to {}",
+                "'{}' is no guest's CID: use a number from 3 to {}",
+                number.escape_debug(),
                 u32::MAX - 1
             ),
             Self::Path { kind } => write!(formatter, "'{kind}:' needs the path of a socket"),
             Self::Kind { kind } => write!(
                 formatter,
-                "unknown kind of target '{kind}:': use a VM's name, cid:N, uds:PATH or unix:PATH"
+                "unknown kind of target '{}:': use a VM's name, cid:N, uds:PATH or unix:PATH",
+                kind.escape_debug()
             ),
         }
     }

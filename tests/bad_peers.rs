@@ -7,10 +7,10 @@ mod peer;
 use peer::{Act, Peer, drain};
 use smolvm_host::Guest;
 use smolvm_host::cancel::Cancel;
-use smolvm_host::channel::{CONNECT_LIMIT, ChannelError, Command};
+use smolvm_host::channel::{CONNECT_LIMIT, Channel, ChannelError, Command};
 use smolvm_host::deadline::Deadline;
 use smolvm_host::guest::ErrorKind;
-use smolvm_host::transport::TransportError;
+use smolvm_host::transport::{Address, TransportError};
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use smolvm_protocol::request::{Destination, Leftovers, RunRequest};
 use std::io::{self, Read, Write};
@@ -333,4 +333,52 @@ fn hostile_version_is_cut_and_made_plain() {
     let version = Peer::new(vec![pong]).channel().ping(LIMIT).unwrap();
     let version = version.agent_version;
     assert!(version.starts_with("[2J[2J") && version.len() < 1100);
+}
+
+#[test]
+fn call_that_is_given_up_within_the_handshake_waits_for_its_answer_before_it_closes() {
+    let cancel = Cancel::new().unwrap();
+    let (told, heard) = std::sync::mpsc::channel();
+    let canceller = cancel.clone();
+    let peer = Peer::new(vec![Box::new(move |mut stream| {
+        read_line(&mut stream);
+        canceller.cancel();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        let early_end = stream.read(&mut [0]).is_ok();
+        let is_answered = stream.write_all(b"OK 1\n").is_ok();
+        told.send((early_end, is_answered)).unwrap();
+    })]);
+    let address = peer.connect_channel().address().clone();
+    let error = Channel::with_cancel(address, cancel)
+        .ping(LIMIT)
+        .unwrap_err();
+    assert!(matches!(error, ChannelError::Cancelled), "{error:?}");
+    assert_eq!(heard.recv_timeout(LIMIT).unwrap(), (false, true));
+}
+
+#[test]
+fn peer_that_takes_longer_than_the_calls_time_is_told_as_a_time_out() {
+    let peer = Peer::new(vec![Box::new(drain)]);
+    let limit = Duration::from_millis(100);
+    let error = peer.connect_channel().ping(limit).unwrap_err();
+    assert!(matches!(error, ChannelError::TimedOut), "{error:?}");
+}
+
+#[test]
+fn file_that_is_no_socket_is_told_at_once() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_owned();
+    let began = Instant::now();
+    let channel = Channel::new(Address::Unix { path }).unwrap();
+    let error = channel.ping(LIMIT).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChannelError::Transport(TransportError::Connect { .. })
+        ),
+        "{error:?}"
+    );
+    assert!(began.elapsed() < CONNECT_LIMIT);
 }

@@ -318,6 +318,6 @@ fn wrong_calls_are_refused_in_one_sentence_and_do_nothing() {
     sides.refuses(&["G:none", "b"], 125, "No such file or directory");
     sides.refuses(&["-r", "G:none", "b"], 125, "No such file or directory");
     fs::create_dir(sides.there("d")).unwrap();
-    sides.refuses(&["G:d", "b"], 125, "copy it with -r");
+    sides.refuses(&["G:d", "b"], 125, "copy it with smolctl cp -r");
     assert!(!sides.here("b").exists() && !sides.there("t").exists());
 }

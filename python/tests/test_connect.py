@@ -229,3 +229,24 @@ def test_nothing_stays_open_after_a_call(agent):
         with pytest.raises(CannotConnectError):
             Channel.from_unix("/no/such").ping()
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_call_that_is_given_up_within_the_handshake_waits_for_its_answer_before_it_closes(peer):
+    outcomes = []
+    told = threading.Event()
+
+    def late(sock):
+        line_of(sock)
+        sock.settimeout(2 * QUICK)
+        try:
+            outcomes.append(sock.recv(1))
+        except TimeoutError:
+            outcomes.append("open")
+        sock.sendall(b"OK 1\n")
+        told.set()
+
+    channel = Channel.from_uds(peer(late).path, connect_timeout=QUICK)
+    with pytest.raises(CannotConnectError):
+        channel.ping()
+    assert told.wait(5)
+    assert outcomes == ["open"]

@@ -9,6 +9,7 @@ use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use nix::sys::socket::{VsockAddr, connect as connect_vsock};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, stat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_unix, socket_with,
@@ -95,6 +96,11 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::NOENT | Errno::NODEV | Errno::NETUNREACH))
 }
 
+/// What is refused and no socket will not be one later.
+fn is_socket(path: &Path) -> bool {
+    stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
+}
+
 struct Attempt<'call> {
     address: &'call Address,
     cancel: &'call Cancel,
@@ -107,8 +113,11 @@ impl Attempt<'_> {
             Address::Unix { path } => self.unix(path),
             Address::ConnectSocket { path, port } => {
                 let connection = self.unix(path)?;
-                self.handshake(&connection, *port)?;
-                Ok(connection)
+                let outcome = self.handshake(&connection, *port);
+                if let Err(TransportError::TimedOut | TransportError::Cancelled) = outcome {
+                    connection.await_line();
+                }
+                outcome.map(|()| connection)
             }
             Address::Vsock { cid, port } => self.vsock(cid.number(), *port),
         }
@@ -121,6 +130,12 @@ impl Attempt<'_> {
             source: io::Error::other("the path is longer than the 107 bytes a socket's can have"),
         })?;
         let outcome = connect_unix(&socket, &name);
+        if outcome == Err(Errno::CONNREFUSED) && !is_socket(path) {
+            return Err(TransportError::Connect {
+                address: self.address.clone(),
+                source: io::Error::other("it is no socket"),
+            });
+        }
         self.connected(socket, outcome, usize::MAX)
     }
 

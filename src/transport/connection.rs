@@ -117,6 +117,20 @@ impl Connection {
         }
     }
 
+    /// Waits a second at most until the answer to `CONNECT` is there, whatever the caller wants: vhost-device-vsock
+    /// 0.3.0 ends, and with it the VM's vsock for good, where it cannot write that answer.
+    pub(super) fn await_line(&self) {
+        let deadline = Deadline::after(FAREWELL);
+        let mut byte = [0];
+        while !deadline.has_passed() && byte != [b'\n'] {
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+            let ready = poll(&mut fds, deadline.timespec().as_ref());
+            if let Ok(Ok(Some(0)) | Err(_)) = ready.map(|_| self.try_read(&mut byte)) {
+                return;
+            }
+        }
+    }
+
     /// Gives up on the request under way: shuts down the sending side, discards what still comes for
     /// at most a second, and closes. One vsock device would not tell the guest otherwise.
     pub fn hang_up(self) {

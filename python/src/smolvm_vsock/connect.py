@@ -13,7 +13,7 @@ import socket
 import time
 from dataclasses import dataclass
 
-from .connection import Connection
+from .connection import FAREWELL_SECONDS, Connection
 from .deadline import Deadline
 from .errors import CannotConnectError, ConnectionClosedError, NoAnswerError, ProtocolError, printable
 
@@ -75,7 +75,11 @@ class ConnectAddress:
         connection = _opened(socket.AF_UNIX, self.path, deadline)
         try:
             self._shake_hands(connection)
+        except (ConnectionClosedError, ProtocolError):
+            connection.close()
+            raise
         except BaseException:
+            _await_line(connection)
             connection.close()
             raise
         return connection
@@ -98,6 +102,19 @@ class ConnectAddress:
         if not (line.startswith(b"OK") and line.endswith(b"\n")):
             shown = printable(line.decode("utf-8", "replace").rstrip())
             raise ProtocolError(f"{printable(str(self))} is no VMM's vsock socket: it answered CONNECT with '{shown}'")
+
+
+def _await_line(connection: Connection) -> None:
+    """Waits until the answer to `CONNECT` is there, `FAREWELL_SECONDS` at most.
+
+    vhost-device-vsock 0.3.0 ends, and with it the VM's vsock for good, where it cannot write that answer.
+    """
+    connection.deadline = Deadline.after(FAREWELL_SECONDS)
+    try:
+        while connection.recv(1) not in (b"", b"\n"):
+            pass
+    except (NoAnswerError, OSError):
+        pass
 
 
 Address = VsockAddress | UnixAddress | ConnectAddress

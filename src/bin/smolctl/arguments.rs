@@ -49,8 +49,10 @@ pub(crate) enum Verb {
     Get(GetArguments),
     /// Copy files and trees into a guest and out of it
     ///
-    /// One side is TARGET:PATH, the other a path here, or - for standard input or output. A directory that is there
-    /// takes the copy under its name; with /. behind it, a source is what is in the directory.
+    /// One side is TARGET:PATH, the other a path here, or - for standard input or output, which is one file's content. A
+    /// directory that is there takes the copy under its name; with /. behind it, a source is what is in the directory.
+    /// A file in a guest is replaced, a link to one too; a link here is written through. Where a copy with -r ends early,
+    /// what was complete by then stays.
     Cp(CpArguments),
     /// Have a guest end in order, whatever VMM it runs on
     ///
@@ -204,7 +206,8 @@ pub(crate) struct CpArguments {
     pub(crate) to: OsString,
     #[command(flatten)]
     pub(crate) way: WayArguments,
-    /// Copy directories with all that is in them, and links as links; devices, pipes and sockets are left out
+    /// Copy directories with all that is in them, and links as links (otherwise what they point at); devices, pipes and
+    /// sockets within are left out
     #[arg(short, long)]
     pub(crate) recursive: bool,
     /// Permission bits in octal of a file that goes into a guest; otherwise those of the file here (0600 from standard input)

@@ -40,7 +40,7 @@ pub(crate) fn cp(arguments: &CpArguments, cancel: &Cancel) -> Result<u8, Failure
             upload(arguments, &from, &target, &path, cancel)
         }
         (Operand::Remote { .. }, Operand::Remote { .. }) => Err(Failure::usage(
-            "both sides are in a guest; copy to this side first",
+            "both sides are in a guest; copy to this side first, or write ./NAME for a file here whose name has a colon",
         )),
         _ => Err(Failure::usage(
             "both sides are here; write one as TARGET:PATH, such as vm1:/tmp",
@@ -210,10 +210,10 @@ fn download(
 }
 
 /// What the agent says of a directory does not say what to do.
-fn with_advice(error: GuestError) -> GuestError {
+pub(crate) fn with_advice(error: GuestError) -> GuestError {
     match error {
         GuestError::Channel(ChannelError::Refused { sentence }) if sentence == NO_FILE => {
-            let sentence = format!("{sentence}; if it is a directory, copy it with -r");
+            let sentence = format!("{sentence}; if it is a directory, copy it with smolctl cp -r");
             GuestError::Channel(ChannelError::Refused { sentence })
         }
         error => error,

@@ -1,6 +1,7 @@
 //! `smolctl get`.
 
 use crate::arguments::GetArguments;
+use crate::cp::with_advice;
 use crate::failure::Failure;
 use crate::guest::{deadline_of, guest_of, transfer_by};
 use crate::progress::Progress;
@@ -22,6 +23,6 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
     } else {
         guest.get_file(&arguments.remote, &arguments.local, transfer)
     };
-    fetched.map_err(|error| Failure::guest(&arguments.target, error))?;
+    fetched.map_err(|error| Failure::guest(&arguments.target, with_advice(error)))?;
     Ok(0)
 }

@@ -13,9 +13,11 @@ use std::io::Write;
 
 /// The channel to the agent of a target as typed, for what ssh cannot do.
 pub(crate) fn channel_to(target: &OsStr, cancel: &Cancel) -> Result<Channel, Failure> {
-    let target = Target::parse(target).map_err(Failure::usage)?;
-    let address = target.address().map_err(Failure::unreachable)?;
-    Ok(Channel::with_cancel(address, cancel.clone()))
+    let parsed = Target::parse(target).map_err(Failure::usage)?;
+    let options = GuestOptions::new().channel(Choice::Vsock).cancel(cancel);
+    let guest = options.connect(&parsed);
+    let channel = guest.and_then(|guest| guest.channel().cloned());
+    channel.map_err(|error| Failure::guest(target, error))
 }
 
 /// The point by which a verb has to be over, connecting and reading included.
