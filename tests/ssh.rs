@@ -11,12 +11,10 @@ mod wait;
 
 use skip::skip;
 use smolvm_host::cancel::Cancel;
-use smolvm_host::channel::Fetched;
-use smolvm_host::guest::ErrorKind;
-use smolvm_host::selection::Choice;
 use smolvm_host::{
     Child, Guest, GuestError, GuestOptions, Outcome, SshDestination, Target, Transfer,
 };
+use smolvm_host::{channel::Fetched, guest::ErrorKind, selection::Choice};
 use smolvm_protocol::request::Shell;
 use ssh_server::{GuestShell, Kind, SshServer, destination};
 use std::ffi::OsStr;

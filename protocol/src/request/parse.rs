@@ -254,5 +254,9 @@ pub(crate) fn mode(value: &RawValue) -> Result<u32, Refusal> {
 }
 
 #[cfg(test)]
+#[path = "parse_run_tests.rs"]
+mod run_tests;
+
+#[cfg(test)]
 #[path = "parse_tests.rs"]
 mod tests;
