@@ -23,6 +23,8 @@ pub mod selection;
 pub mod ssh;
 pub mod standard_stream;
 pub mod target;
+#[cfg(test)]
+mod test_program;
 pub mod transport;
 pub mod vm;
 

@@ -145,16 +145,13 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn version_is_the_first_line_or_why_there_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let program = |name: &str, script: &str| {
             let path = folder.path().join(name);
-            fs::write(&path, script).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            crate::test_program::write_program(&path, script);
             version(&path, &Cancel::new().unwrap())
         };
         let good = program("good", "#!/bin/sh\necho \"x $1\"; echo more\n");

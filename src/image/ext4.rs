@@ -214,15 +214,13 @@ fn too_small(size_mib: u32) -> ImageError {
 mod tests {
     use super::*;
     use crate::image::root::Root;
-    use std::os::unix::fs::PermissionsExt;
 
     /// What comes of a debugfs that does this instead of its work.
     fn written_by(debugfs: &str) -> Result<(), ImageError> {
         let folder = tempfile::tempdir().unwrap();
         let program = |name: &str, script: &str| {
             let path = folder.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            crate::test_program::write_program(&path, &format!("#!/bin/sh\n{script}\n"));
             path
         };
         let tools = Ext4Tools {

@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +34,10 @@ impl Folder {
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
+        match bytes.starts_with(b"#!") {
+            true => write_by_another(&path, bytes),
+            false => fs::write(&path, bytes).unwrap(),
+        }
         path
     }
 
@@ -158,4 +162,17 @@ pub(crate) fn set_mode(path: impl AsRef<Path>, mode: u32) -> u32 {
             mode
         }
     }
+}
+
+/// Writes a program: where this process had it open itself, a child that another test starts meanwhile would have it open,
+/// too, and nobody could execute it (ETXTBSY in execve(2)).
+fn write_by_another(path: &Path, bytes: &[u8]) {
+    let mut writer = Command::new("/bin/sh")
+        .args(["-c", "exec cat >\"$1\"", "sh"])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer.stdin.take().unwrap().write_all(bytes).unwrap();
+    assert!(writer.wait().unwrap().success());
 }
