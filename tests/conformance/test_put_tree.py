@@ -247,14 +247,14 @@ def test_entries_go_into_a_directory_that_was_swapped_for_a_link_not_through_it(
     root, victim = tmp_path / "root", tmp_path / "victim"
     victim.mkdir(mode=0o700)
     with agent.connect() as connection:
-        begun(connection, directory("."), directory("a", 0o777), path=str(root))
-        wait_until(lambda: (root / "a").exists(), agent.patience, "the directory")
+        begun(connection, directory("."), directory("a", 0o777), file("a/e", b"e"), path=str(root))
+        wait_until(lambda: (root / "a/e").exists(), agent.patience, "a file in the directory, which is held open then")
         (root / "a").rename(tmp_path / "moved")
         (root / "a").symlink_to(victim)
         connection.send(file("a/f", b"f") + directory("a/d") + file("a/d/g", b"g") + link("a/l", "x") + END)
-        assert connection.read_answer().frames == ok(6)
+        assert connection.read_answer().frames == ok(7)
     assert standing(victim) == {".": (0o700, None)}
-    assert set(standing(tmp_path / "moved")) == {".", "f", "d", "d/g", "l"}
+    assert set(standing(tmp_path / "moved")) == {".", "e", "f", "d", "d/g", "l"}
 
 
 def test_kinds_that_are_unknown_are_skipped_and_named(agent, tmp_path):
