@@ -29,6 +29,8 @@ pub struct Answer {
     pub signal: Option<String>,
     /// What it has used.
     pub usage: Option<Usage>,
+    /// Why control frames were not carried out; empty where all were.
+    pub refused: Vec<String>,
     /// The time limit in seconds that a command overran.
     pub timeout: Option<f64>,
     /// Version of the agent's program.
@@ -63,6 +65,33 @@ impl fmt::Display for AnswerError {
 
 impl std::error::Error for AnswerError {}
 
+/// A control frame from the agent: its answer, or what comes before that.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromAgent {
+    /// So many bytes more of input have been handed on.
+    Credit(usize),
+    /// The answer.
+    Answer(Box<Answer>),
+}
+
+impl FromAgent {
+    /// Parses the payload of a JSON frame: one without `ok` and with `"op": "credit"` is credit.
+    ///
+    /// # Errors
+    /// [`AnswerError`] as [`Answer::parse`].
+    pub fn parse(payload: &[u8]) -> Result<Self, AnswerError> {
+        let json = std::str::from_utf8(payload).map_err(|error| broken(&error))?;
+        let [ok, op, bytes] =
+            text::members(json, &["ok", "op", "bytes"]).map_err(|error| broken(&error))?;
+        if ok.is_none() && string("op", op)?.as_deref() == Some("credit") {
+            return number("bytes", bytes)?
+                .map(Self::Credit)
+                .ok_or_else(|| broken(&"'bytes' is missing"));
+        }
+        Answer::parse(payload).map(|answer| Self::Answer(Box::new(answer)))
+    }
+}
+
 impl Answer {
     /// Parses the payload of a JSON frame.
     ///
@@ -80,6 +109,7 @@ impl Answer {
             "output_open",
             "signal",
             "usage",
+            "refused",
             "timeout",
             "agent_version",
             "proto",
@@ -99,6 +129,7 @@ impl Answer {
             output_open,
             signal,
             usage,
+            refused,
             timeout,
             agent_version,
             proto,
@@ -130,6 +161,7 @@ impl Answer {
                     max_rss_kib: named("max_rss_kib"),
                 }
             }),
+            refused: collection("refused", refused)?.unwrap_or_default(),
             timeout: number("timeout", timeout)?,
             agent_version: string("agent_version", agent_version)?,
             proto: number("proto", proto)?,
@@ -218,6 +250,31 @@ mod tests {
         assert_eq!(answer.timings, Some([("b_us".to_owned(), 7)].into()));
         let answer = Answer::parse(br#"{"ok": false, "error": "no \udc80"}"#).unwrap();
         assert_eq!(answer.error.as_deref(), Some("no \u{fffd}"));
+    }
+
+    #[test]
+    fn credit_is_told_from_an_answer() {
+        let parse = |json: &str| FromAgent::parse(json.as_bytes());
+        assert_eq!(
+            parse(r#"{"op": "credit", "bytes": 65536}"#),
+            Ok(FromAgent::Credit(65536))
+        );
+        for answer in [
+            r#"{"ok": true, "refused": ["a"]}"#,
+            r#"{"ok": true, "op": "credit", "bytes": 1}"#,
+        ] {
+            assert!(
+                matches!(parse(answer), Ok(FromAgent::Answer(_))),
+                "{answer}"
+            );
+        }
+        for broken in [
+            r#"{"op": "credit"}"#,
+            r#"{"op": "credit", "bytes": -1}"#,
+            r#"{"op": "x"}"#,
+        ] {
+            assert!(parse(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod encode;
 mod environment;
 pub(crate) mod parse;
 mod run;
+mod stream;
 
 use crate::response::Refusal;
 use std::time::Duration;
@@ -35,7 +36,37 @@ pub enum Request {
     Shutdown(ShutdownMode),
     /// When was what done while the guest booted?
     Timings,
+    /// Connect to a socket in the guest, and carry its stream.
+    Connect(ConnectRequest),
 }
+
+/// A control frame from the host that follows its request (`run_signal`, `run_pty`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Send that signal to the command: 1 to 31.
+    Signal(u8),
+    /// The terminal has another size.
+    Resize(TerminalSize),
+}
+
+/// The most payload that a control frame after its request may have, in bytes.
+pub const MAX_CONTROL_BYTES: usize = 4096;
+
+/// Payload of DATA that a host may have under way to a command's input or a forwarded stream: sent,
+/// and not credited, in bytes.
+pub const WINDOW_BYTES: usize = 256 * 1024;
+
+/// The most rows or columns of a terminal.
+pub const MAX_CELLS: u16 = 10_000;
+
+/// The most bytes of a host's name, as DNS has it.
+const MAX_HOST_BYTES: usize = 253;
+
+/// The most bytes of a Unix socket's path (`unix(7)`).
+pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+
+/// `TERM` where a request for a terminal says none.
+const DEFAULT_TERM: &[u8] = b"xterm";
 
 /// How a guest ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +102,13 @@ pub struct RunRequest {
     pub user: Vec<u8>,
     /// Whether the answer tells the signal and what was used (`run_usage`).
     pub usage: bool,
-    /// When it is over (`run_until_exit`).
+    /// When it is over (`run_until_exit`); with a terminal always at its exit.
     pub until: Until,
+    /// Whether DATA that follows the request is its standard input (`run_stdin`); with a terminal
+    /// always so.
+    pub stdin: bool,
+    /// The terminal that it gets (`run_pty`).
+    pub terminal: Option<Terminal>,
 }
 
 impl RunRequest {
@@ -84,7 +120,50 @@ impl RunRequest {
             || !self.user.is_empty()
             || self.usage
             || self.until != Until::Eof
+            || self.stdin
     }
+}
+
+/// A terminal for a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// Its size.
+    pub size: TerminalSize,
+    /// What the command gets as `TERM`, never empty.
+    pub term: Vec<u8>,
+}
+
+/// A terminal's size in characters, each from 1 to [`MAX_CELLS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub cols: u16,
+}
+
+/// A stream to carry (`connect`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectRequest {
+    /// Its other end.
+    pub to: Target,
+}
+
+/// A socket to connect to, in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// TCP.
+    Tcp {
+        /// A name, or an address without brackets.
+        host: Vec<u8>,
+        /// 1 or more.
+        port: u16,
+    },
+    /// A Unix stream socket.
+    Unix {
+        /// At most [`MAX_SOCKET_PATH_BYTES`].
+        path: Vec<u8>,
+    },
 }
 
 /// When a command is over.

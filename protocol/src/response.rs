@@ -67,21 +67,37 @@ pub struct Usage {
 }
 
 /// What an answer to `run` tells besides, where it was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndingDetails {
     /// Whether somebody had the output open still when the command exited.
     pub output_open: Option<bool>,
     /// What was used, and the number of the signal that killed the command, if one did.
     pub usage: Option<(Option<u8>, Usage)>,
+    /// Why control frames were not carried out, [`MAX_REFUSED`] at most.
+    pub refused: Vec<String>,
 }
+
+/// How many refused control frames an answer tells of.
+pub const MAX_REFUSED: usize = 8;
 
 /// Linux's signals from 1 on, in order; the same on all of our architectures.
 const SIGNALS: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP \
     TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 
+/// A signal's name without `SIG`.
+#[must_use]
+pub fn signal_name(number: u8) -> Option<&'static str> {
+    word(SIGNALS, usize::from(number))
+}
+
+/// The number of the signal of that name.
+pub(crate) fn signal_number(name: &[u8]) -> Option<u8> {
+    (1..=31).find(|number| signal_name(*number).is_some_and(|each| each.as_bytes() == name))
+}
+
 impl EndingDetails {
     /// The members that end the answer, and its brace.
-    fn push_to(self, mut json: String) -> String {
+    fn push_to(&self, mut json: String) -> String {
         if let Some(open) = self.output_open {
             json.push_str(match open {
                 true => ", \"output_open\": true",
@@ -91,7 +107,7 @@ impl EndingDetails {
         if let Some((signal, usage)) = self.usage {
             if let Some(signal) = signal {
                 let number = u64::from(signal).to_string();
-                let name = word(SIGNALS, usize::from(signal));
+                let name = signal_name(signal);
                 for part in [", \"signal\": \"", name.unwrap_or(&number), "\""] {
                     json.push_str(part);
                 }
@@ -105,6 +121,11 @@ impl EndingDetails {
                 json.push_str(&value.to_string());
             }
             json.push('}');
+        }
+        if !self.refused.is_empty() {
+            json.push_str(", \"refused\": [");
+            json.push_str(&joined(self.refused.iter().map(|each| json_string(each))));
+            json.push(']');
         }
         json.push('}');
         json
@@ -155,6 +176,10 @@ pub enum Response<'a> {
     },
     /// The guest will end.
     ShuttingDown,
+    /// A stream is open.
+    Connected,
+    /// So many bytes more of input have been handed on; no answer, and without `ok`.
+    Credit(usize),
     /// When things were done, by name: microseconds since the kernel started.
     Timings(&'a [(&'a str, u64)]),
 }
@@ -195,7 +220,8 @@ impl Response<'_> {
                 "{{\"ok\": true, \"op\": \"timeout\", \"timeout\": {}",
                 float(*seconds)
             )),
-            Self::Stored | Self::ShuttingDown => "{\"ok\": true}".to_owned(),
+            Self::Stored | Self::ShuttingDown | Self::Connected => "{\"ok\": true}".to_owned(),
+            Self::Credit(bytes) => format!("{{\"op\": \"credit\", \"bytes\": {bytes}}}"),
             Self::File { mode, size } => {
                 format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
             }
@@ -238,6 +264,7 @@ mod tests {
         EndingDetails {
             output_open: signal.map(|_| true),
             usage: Some((signal, usage)),
+            refused: Vec::new(),
         }
     }
 
@@ -318,6 +345,22 @@ mod tests {
                 r#"{"ok": true, "entries": 3, "skipped": ["a\udcff", "b"]}"#,
             ),
             (Response::ShuttingDown, r#"{"ok": true}"#),
+            (Response::Connected, r#"{"ok": true}"#),
+            (
+                Response::Credit(65_536),
+                r#"{"op": "credit", "bytes": 65536}"#,
+            ),
+            (
+                Response::Exit {
+                    exit_code: 0,
+                    more: EndingDetails {
+                        output_open: Some(false),
+                        usage: None,
+                        refused: vec!["no 'é'".into(), "b".into()],
+                    },
+                },
+                r#"{"ok": true, "op": "exit", "exit_code": 0, "output_open": false, "refused": ["no '\u00e9'", "b"]}"#,
+            ),
             (
                 Response::Timings(&[("a_us", 1), ("b_us", 20)]),
                 r#"{"ok": true, "timings": {"a_us": 1, "b_us": 20}}"#,

@@ -2,10 +2,12 @@
 //! are absent left out.
 
 use super::{
-    Destination, GetFileRequest, GetTreeRequest, Leftovers, PutFileRequest, PutTreeRequest,
-    Request, RunRequest, Shell, ShutdownMode, Until,
+    ConnectRequest, Control, Destination, GetFileRequest, GetTreeRequest, Leftovers,
+    PutFileRequest, PutTreeRequest, Request, RunRequest, Shell, ShutdownMode, Target, Terminal,
+    TerminalSize, Until,
 };
 use crate::PROTOCOL_VERSION;
+use crate::response::signal_name;
 use crate::text::json_string_of;
 use std::fmt::Write as _;
 
@@ -42,10 +44,51 @@ impl Request {
                 push_member(&mut json, "mode", mode);
             }
             Self::Timings => json.push_str(",\"op\":\"timings\""),
+            Self::Connect(ConnectRequest { to }) => {
+                json.push_str(",\"op\":\"connect\"");
+                push_member(&mut json, "to", &json_string_of(&to.to_bytes()));
+            }
         }
         json.push('}');
         json
     }
+}
+
+impl Control {
+    /// The frame's JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Signal(number) => {
+                let name = signal_name(*number).map_or_else(|| number.to_string(), str::to_owned);
+                format!("{{\"op\":\"signal\",\"signal\":\"{name}\"}}")
+            }
+            Self::Resize(size) => format!("{{\"op\":\"resize\",{}}}", size_members(*size)),
+        }
+    }
+}
+
+impl Target {
+    /// As the request's `to` says it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Tcp { host, port } => {
+                let (open, close) = if host.contains(&b':') {
+                    ("[", "]")
+                } else {
+                    ("", "")
+                };
+                let port = format!("{close}:{port}");
+                [b"tcp:", open.as_bytes(), host, port.as_bytes()].concat()
+            }
+            Self::Unix { path } => [b"unix:".as_slice(), path].concat(),
+        }
+    }
+}
+
+fn size_members(TerminalSize { rows, cols }: TerminalSize) -> String {
+    format!("\"rows\":{rows},\"cols\":{cols}")
 }
 
 fn push_member(json: &mut String, name: &str, value: &str) {
@@ -71,7 +114,8 @@ fn push_run(json: &mut String, run: &RunRequest) {
     if !run.user.is_empty() {
         push_member(json, "user", &json_string_of(&run.user));
     }
-    if let Until::Exit(leftovers) = run.until {
+    // A terminal implies it.
+    if let (Until::Exit(leftovers), None) = (run.until, &run.terminal) {
         push_member(json, "until", "\"exit\"");
         let leftovers = match leftovers {
             Leftovers::Keep => "\"keep\"",
@@ -81,6 +125,15 @@ fn push_run(json: &mut String, run: &RunRequest) {
     }
     if run.usage {
         push_member(json, "usage", "true");
+    }
+    match &run.terminal {
+        Some(Terminal { size, term }) => {
+            let term = json_string_of(term);
+            let pty = format!("{{{},\"term\":{term}}}", size_members(*size));
+            push_member(json, "pty", &pty);
+        }
+        None if run.stdin => push_member(json, "stdin", "true"),
+        None => {}
     }
     if let Some(timeout) = run.timeout {
         push_member(json, "timeout", &format!("{:?}", timeout.seconds()));

@@ -2,6 +2,7 @@
 
 use super::environment;
 use super::run;
+use super::stream;
 use super::{
     Destination, GetFileRequest, GetTreeRequest, PutFileRequest, PutTreeRequest, Request,
     ShutdownMode,
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 
 /// The members that a request of any operation can have, unparsed.
 pub(super) struct Members<'frame> {
-    op: Option<&'frame RawValue>,
+    pub(super) op: Option<&'frame RawValue>,
     version: Option<&'frame RawValue>,
     pub(super) cmd: Option<&'frame RawValue>,
     pub(super) shell: Option<&'frame RawValue>,
@@ -26,6 +27,13 @@ pub(super) struct Members<'frame> {
     pub(super) usage: Option<&'frame RawValue>,
     pub(super) until: Option<&'frame RawValue>,
     pub(super) leftovers: Option<&'frame RawValue>,
+    pub(super) stdin: Option<&'frame RawValue>,
+    pub(super) pty: Option<&'frame RawValue>,
+    pub(super) rows: Option<&'frame RawValue>,
+    pub(super) cols: Option<&'frame RawValue>,
+    pub(super) term: Option<&'frame RawValue>,
+    pub(super) signal: Option<&'frame RawValue>,
+    pub(super) to: Option<&'frame RawValue>,
     path: Option<&'frame RawValue>,
     name: Option<&'frame RawValue>,
     mode: Option<&'frame RawValue>,
@@ -40,10 +48,7 @@ impl Request {
     pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
         let members = Members::parse(payload)?;
         members.check_version()?;
-        let op = match members.op {
-            Some(op) if op.get().starts_with('"') => required_bytes("op", op)?,
-            other => return Err(unknown_operation(other)),
-        };
+        let op = members.operation()?;
         match op.as_slice() {
             b"ping" => Ok(Self::Ping),
             b"run" => run::parse(&members).map(Self::Run).map_err(Refusal::of_run),
@@ -53,16 +58,14 @@ impl Request {
             b"get_tree" => members.get_tree().map(Self::GetTree),
             b"shutdown" => members.shutdown().map(Self::Shutdown),
             b"timings" => Ok(Self::Timings),
-            _ => {
-                let quoted = python_scalar::quoted(&shown(&op));
-                Err(Refusal::new(format!("unknown op {quoted}")))
-            }
+            b"connect" => stream::connect(&members).map(Self::Connect),
+            _ => Err(unknown_operation(members.op)),
         }
     }
 }
 
 impl<'frame> Members<'frame> {
-    fn parse(payload: &'frame [u8]) -> Result<Self, Refusal> {
+    pub(super) fn parse(payload: &'frame [u8]) -> Result<Self, Refusal> {
         let json = std::str::from_utf8(payload).map_err(|error| bad_request(&error))?;
         let names = [
             "op",
@@ -77,6 +80,13 @@ impl<'frame> Members<'frame> {
             "usage",
             "until",
             "leftovers",
+            "stdin",
+            "pty",
+            "rows",
+            "cols",
+            "term",
+            "signal",
+            "to",
             "path",
             "name",
             "mode",
@@ -95,6 +105,13 @@ impl<'frame> Members<'frame> {
             usage,
             until,
             leftovers,
+            stdin,
+            pty,
+            rows,
+            cols,
+            term,
+            signal,
+            to,
             path,
             name,
             mode,
@@ -113,11 +130,26 @@ impl<'frame> Members<'frame> {
             usage,
             until,
             leftovers,
+            stdin,
+            pty,
+            rows,
+            cols,
+            term,
+            signal,
+            to,
             path,
             name,
             mode,
             size,
         })
+    }
+
+    /// What is asked for; the name of an operation that there may be.
+    pub(super) fn operation(&self) -> Result<Vec<u8>, Refusal> {
+        match self.op {
+            Some(op) if op.get().starts_with('"') => required_bytes("op", op),
+            other => Err(unknown_operation(other)),
+        }
     }
 
     fn check_version(&self) -> Result<(), Refusal> {
@@ -211,11 +243,15 @@ fn bad_request(reason: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(format!("bad request: {reason}"))
 }
 
-fn unknown_operation(op: Option<&RawValue>) -> Refusal {
-    Refusal::new(format!(
-        "unknown op {}",
-        op.map_or_else(|| "None".to_owned(), printed)
-    ))
+pub(super) fn unknown_operation(op: Option<&RawValue>) -> Refusal {
+    let shown = match op {
+        None => "None".to_owned(),
+        Some(op) if op.get().starts_with('"') => python_scalar::quoted(
+            &text::bytes_of(op).map_or_else(|_| String::new(), |op| shown(&op)),
+        ),
+        Some(op) => printed(op),
+    };
+    Refusal::new(["unknown op ", &shown].concat())
 }
 
 /// Whether a value equals the number 1.

@@ -5,6 +5,7 @@
 
 use super::environment;
 use super::parse::{Members, required_bytes};
+use super::stream;
 use super::{Leftovers, RunRequest, Shell, Timeout, Until};
 use crate::float;
 use crate::python_scalar::quoted;
@@ -47,13 +48,33 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
     }
     c_string("cwd", members.cwd, &mut run.directory)?;
     c_string("user", members.user, &mut run.user)?;
-    run.usage = match present(members.usage).map(RawValue::get) {
-        None | Some("false") => false,
-        Some("true") => true,
-        _ => return Err(Refusal::new("'usage' must be true or false")),
-    };
+    run.usage = truth("usage", members.usage)?;
+    run.stdin = truth("stdin", members.stdin)?;
     run.until = until(members)?;
+    if let Some(pty) = present(members.pty) {
+        run.terminal = Some(stream::terminal(pty)?);
+        if present(members.leftovers).is_some() {
+            return Err(Refusal::new(
+                "'leftovers' goes without 'pty': the end of a terminal is the end of all its processes",
+            ));
+        }
+        if present(members.until).is_some() && run.until == Until::Eof {
+            return Err(Refusal::new("'until' must be 'exit' beside 'pty'"));
+        }
+        run.stdin = true;
+        run.until = Until::Exit(Leftovers::Keep);
+    }
     Ok(run)
+}
+
+fn truth(member: &str, value: Option<&RawValue>) -> Result<bool, Refusal> {
+    match present(value).map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        _ => Err(Refusal::new(
+            ["'", member, "' must be true or false"].concat(),
+        )),
+    }
 }
 
 fn until(members: &Members<'_>) -> Result<Until, Refusal> {
