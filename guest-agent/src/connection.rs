@@ -38,10 +38,13 @@ const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 /// What a connection waits for besides its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
+    Stdin,
     Stdout,
     Stderr,
     Leader,
     Permit,
+    Target,
+    Resolved,
 }
 
 /// Tokens of the connection's own; a [`Source`]'s follow.
@@ -50,7 +53,15 @@ const STOP: u64 = 1;
 const FIRST_SOURCE: u64 = 2;
 
 impl Source {
-    const ALL: [Self; 4] = [Self::Stdout, Self::Stderr, Self::Leader, Self::Permit];
+    const ALL: [Self; 7] = [
+        Self::Stdin,
+        Self::Stdout,
+        Self::Stderr,
+        Self::Leader,
+        Self::Permit,
+        Self::Target,
+        Self::Resolved,
+    ];
 
     fn token(self) -> u64 {
         FIRST_SOURCE + self as u64
@@ -178,7 +189,12 @@ impl<'stop> Connection<'stop> {
 
     /// Lets `fd` wake this connection's waits, at each change, until it is unwatched or closed.
     pub(crate) fn watch(&self, fd: impl AsFd, source: Source) -> Result<(), ConnectionError> {
-        let interest = epoll::IN | epoll::EDGE;
+        let interest = match source {
+            Source::Stdin => epoll::OUT | epoll::EDGE,
+            // A terminal's master is written to as well.
+            Source::Stdout | Source::Target => epoll::IN | epoll::OUT | epoll::EDGE,
+            _ => epoll::IN | epoll::EDGE,
+        };
         self.epoll
             .add(fd, source.token(), interest)
             .map_err(ConnectionError::System)
@@ -249,21 +265,31 @@ impl<'stop> Connection<'stop> {
     /// [`ConnectionError::TimedOut`] where `patience` ends first.
     pub(crate) fn next_event(&mut self, patience: &Patience) -> Result<Arrived, ConnectionError> {
         loop {
-            let mut input = &self.received[self.taken..];
-            let before = input.len();
-            let event = self
-                .decoder
-                .next(&mut input)
-                .map_err(ConnectionError::Frame)?;
-            let start = self.taken;
-            self.taken += before - input.len();
-            match event {
-                Some(Event::Header(header)) => return Ok(Arrived::Header(header)),
-                Some(Event::Payload(_)) => return Ok(Arrived::Payload(start..self.taken)),
-                Some(Event::End) => return Ok(Arrived::End),
+            match self.received_event()? {
+                Some(event) => return Ok(event),
                 None => self.fill(patience)?,
             }
         }
+    }
+
+    /// The next event of what has been received and not been taken; `None` where that says no more.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Frame`].
+    pub(crate) fn received_event(&mut self) -> Result<Option<Arrived>, ConnectionError> {
+        let mut input = &self.received[self.taken..];
+        let before = input.len();
+        let event = self
+            .decoder
+            .next(&mut input)
+            .map_err(ConnectionError::Frame)?;
+        let start = self.taken;
+        self.taken += before - input.len();
+        Ok(event.map(|event| match event {
+            Event::Header(header) => Arrived::Header(header),
+            Event::Payload(_) => Arrived::Payload(start..self.taken),
+            Event::End => Arrived::End,
+        }))
     }
 
     /// The bytes of an event's payload; valid until the next event is asked for.
@@ -307,17 +333,16 @@ impl<'stop> Connection<'stop> {
         }
     }
 
-    /// Throws away what the peer has sent beyond its request, at most one buffer a call.
+    /// Receives what the peer has sent beyond its request, at most one buffer; what was received before
+    /// must have been taken, or is lost.
     ///
     /// Unread, it would keep some transports from telling us of the peer's end.
-    pub(crate) fn discard_arrived(&mut self) -> Result<(), ConnectionError> {
-        if !self.readable {
-            return Ok(());
-        }
+    pub(crate) fn receive_some(&mut self) -> Result<(), ConnectionError> {
         if self.received.capacity() == 0 {
             self.received.reserve_exact(REQUEST_BUFFER_BYTES);
         }
         self.taken = 0;
+        self.received.clear();
         match socket::receive(&self.socket, &mut self.received) {
             // The peer's end: whether it is gone is for the probe to say.
             Ok(0) => self.readable = false,
@@ -325,7 +350,6 @@ impl<'stop> Connection<'stop> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
             Err(_) => self.peer = Peer::Gone,
         }
-        self.received.clear();
         if self.peer == Peer::Gone {
             Err(ConnectionError::PeerGone)
         } else {
@@ -333,7 +357,7 @@ impl<'stop> Connection<'stop> {
         }
     }
 
-    /// Whether there are arrived bytes to discard.
+    /// Whether there may be bytes to receive.
     pub(crate) fn is_readable(&self) -> bool {
         self.readable
     }

@@ -6,7 +6,9 @@
 mod accounts;
 mod arguments;
 mod connection;
+mod host_frames;
 mod init;
+mod input;
 mod listener;
 mod log;
 mod oom_score;
@@ -16,6 +18,7 @@ mod path;
 mod permits;
 mod process;
 mod process_one;
+mod resolver;
 mod server;
 mod session;
 mod staged_file;

@@ -1,5 +1,6 @@
 //! The operations, a file each: adding one adds its file and its line here.
 
+mod connect;
 mod get_file;
 mod get_tree;
 mod ping;
@@ -31,5 +32,6 @@ pub(crate) fn serve(
         Request::GetTree(request) => get_tree::serve(agent, connection, request, turn),
         Request::Shutdown(mode) => shutdown::serve(agent, connection, mode),
         Request::Timings => timings::serve(connection),
+        Request::Connect(request) => connect::serve(agent, connection, request, turn),
     }
 }

@@ -9,7 +9,8 @@ use crate::accounts::Account;
 use crate::os_error;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::process::{self, Ending, Pid};
-use crate::sys::{signal, spawn};
+use crate::sys::spawn::{Ends, Streams};
+use crate::sys::{session, signal, spawn};
 use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::request::{RunRequest, Shell};
 use smolvm_protocol::text::shown;
@@ -23,6 +24,12 @@ use std::time::{Duration, Instant};
 
 /// How long a killed leader is waited for: one in uninterruptible sleep must not hold the answer.
 const REAP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the processes of a terminal that its host has left have after their `SIGHUP`.
+const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
+
+/// Between two looks at who is left of a session.
+const SESSION_RETRY: Duration = Duration::from_millis(10);
 
 /// The shell where nothing else is asked for.
 const DEFAULT_SHELL: &[u8] = b"/bin/sh";
@@ -62,6 +69,9 @@ impl Inheritance {
             variables.set(b"USER", &account.name);
             variables.set(b"LOGNAME", &account.name);
             variables.set(b"SHELL", &account.shell);
+        }
+        if let Some(terminal) = &request.terminal {
+            variables.set(b"TERM", &terminal.term);
         }
         variables.set_all(&request.environment);
         variables
@@ -186,11 +196,10 @@ impl fmt::Display for StartError {
 pub(crate) struct Process {
     leader: Pid,
     reaped: bool,
+    /// Whether it has a terminal: then its whole session ends with the request.
+    has_terminal: bool,
     /// Readable once the leader has exited.
     pub(crate) exit: OwnedFd,
-    /// Reading ends of the pipes, non-blocking; taken by who reads them.
-    pub(crate) stdout: Option<OwnedFd>,
-    pub(crate) stderr: Option<OwnedFd>,
 }
 
 impl Process {
@@ -199,7 +208,7 @@ impl Process {
         request: &RunRequest,
         inherited: &Inheritance,
         account: Option<&Account>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Ends), StartError> {
         reap_late_ones();
         let (shell, flag) = match request.shell {
             Shell::Login => match account {
@@ -230,8 +239,14 @@ impl Process {
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
         };
-        let spawned = spawn::spawn_piped(&program).map_err(|error| match error {
+        let streams = match &request.terminal {
+            Some(terminal) => Streams::Terminal(terminal.size),
+            None if request.stdin => Streams::Pipes,
+            None => Streams::Outputs,
+        };
+        let spawned = spawn::spawn_with(&program, streams).map_err(|error| match error {
             spawn::SpawnError::Null(error) => StartError::new(&error, Some(b"/dev/null")),
+            spawn::SpawnError::Terminal(error) => StartError::new(&error, Some(b"/dev/ptmx")),
             spawn::SpawnError::Identity(error) => StartError::new(&error, Some(&request.user)),
             spawn::SpawnError::Directory(error) => {
                 StartError::new(&error, Some(&request.directory))
@@ -240,13 +255,15 @@ impl Process {
             spawn::SpawnError::System(error) => StartError::new(&error, None),
         })?;
         match process::open_pidfd(spawned.pid) {
-            Ok(exit) => Ok(Self {
-                leader: spawned.pid,
-                reaped: false,
-                exit,
-                stdout: Some(spawned.stdout),
-                stderr: Some(spawned.stderr),
-            }),
+            Ok(exit) => {
+                let process = Self {
+                    leader: spawned.pid,
+                    reaped: false,
+                    has_terminal: spawned.ends.terminal.is_some(),
+                    exit,
+                };
+                Ok((process, spawned.ends))
+            }
             Err(error) => {
                 process::kill_group(spawned.pid);
                 defer_reaping(spawned.pid);
@@ -255,9 +272,37 @@ impl Process {
         }
     }
 
-    /// Sends `SIGKILL` to the whole group.
-    pub(crate) fn kill_group(&self) {
+    /// Sends `SIGKILL` to the whole group, and with a terminal to the whole session.
+    pub(crate) fn kill_all(&self) {
         process::kill_group(self.leader);
+        if self.has_terminal {
+            session::kill_others(self.leader);
+        }
+    }
+
+    /// Sends a signal to the group.
+    pub(crate) fn signal(&self, signal: u8) -> io::Result<()> {
+        process::signal_group(self.leader, signal)
+    }
+
+    /// Sends a signal to the group `group` of its session.
+    pub(crate) fn signal_job(&self, group: libc::pid_t, signal: u8) -> io::Result<()> {
+        session::signal_group(self.leader, group, signal)
+    }
+
+    /// Whether another process of its session is alive.
+    pub(crate) fn has_company(&self) -> bool {
+        session::has_others(self.leader)
+    }
+
+    /// After the end of its terminal, by which its session gets `SIGHUP`: waits until all of it has ended,
+    /// at most [`HANG_UP_LIMIT`].
+    pub(crate) fn wait_for_hang_up(&self) {
+        let deadline = Instant::now() + HANG_UP_LIMIT;
+        wait_for_exit(&self.exit, deadline);
+        while Instant::now() < deadline && self.has_company() {
+            std::thread::sleep(SESSION_RETRY);
+        }
     }
 
     /// Reaps the leader, whose exit has been seen.
@@ -272,7 +317,7 @@ impl Process {
         if self.reaped {
             return None;
         }
-        self.kill_group();
+        self.kill_all();
         wait_for_exit(&self.exit, Instant::now() + REAP_LIMIT);
         let ending = self.reap().ok().flatten();
         if ending.is_none() {

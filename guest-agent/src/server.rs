@@ -8,6 +8,7 @@
 //! |---|---|
 //! | connections open at a time; further ones wait in the kernel | [`MAX_CONNECTIONS`] |
 //! | operations served at a time, those that need no permit excepted | [`MAX_SERVED`] |
+//! | streams to sockets in the guest served at a time | [`MAX_FORWARDED`] |
 //! | control frames over 64 KiB in memory at a time | [`MAX_LARGE_FRAMES`] |
 //! | stack of a connection's thread | [`STACK_BYTES`] |
 
@@ -35,6 +36,9 @@ const MAX_CONNECTIONS: usize = 192;
 
 /// Operations served at a time, `ping`, `shutdown` and `timings` excepted.
 const MAX_SERVED: usize = 64;
+
+/// Streams to sockets in the guest served at a time.
+const MAX_FORWARDED: usize = 64;
 
 /// Control frames over 64 KiB in memory at a time.
 const MAX_LARGE_FRAMES: usize = 1;
@@ -66,6 +70,8 @@ pub(crate) struct Agent {
     pub(crate) inheritance: Inheritance,
     /// Held by each operation that runs a command or moves files, from its request to its last frame.
     pub(crate) served: Permits,
+    /// Held by each stream, from its request to its end.
+    pub(crate) forwarded: Permits,
     /// Held while a control frame over 64 KiB, or what was parsed from it, is in memory.
     pub(crate) large_frame: Permits,
     /// Raised once, when the agent stops.
@@ -117,6 +123,7 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     let agent: &'static Agent = Box::leak(Box::new(Agent {
         inheritance: Inheritance::of_this_process(oom_score::lower_own()),
         served: Permits::new(MAX_SERVED),
+        forwarded: Permits::new(MAX_FORWARDED),
         large_frame: Permits::new(MAX_LARGE_FRAMES),
         stop: EventFd::new()?,
         peers: arguments.peers.clone(),

@@ -11,10 +11,13 @@ pub(crate) mod inherited;
 pub(crate) mod interface;
 pub(crate) mod machine;
 pub(crate) mod mount;
+pub(crate) mod outgoing;
 pub(crate) mod process;
+pub(crate) mod session;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
+pub(crate) mod terminal;
 #[cfg(target_env = "musl")]
 mod unwinder;
 

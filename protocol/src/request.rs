@@ -49,6 +49,15 @@ pub enum Control {
     Resize(TerminalSize),
 }
 
+/// Why a control frame that follows its request is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlError {
+    /// The reason.
+    pub refusal: Refusal,
+    /// Whether it is a `signal` or a `resize` at all.
+    pub is_control: bool,
+}
+
 /// The most payload that a control frame after its request may have, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 4096;
 

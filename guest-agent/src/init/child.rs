@@ -44,9 +44,11 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         streams: [null.as_fd(), console, console],
         kept: gifts.kept,
         cgroup: gifts.cgroup.map(|procs| procs.as_fd()),
+        is_terminal: false,
     };
     spawn::spawn(&program, &handed).map_err(|error| match error {
         SpawnError::Null(error)
+        | SpawnError::Terminal(error)
         | SpawnError::Identity(error)
         | SpawnError::Directory(error)
         | SpawnError::Execute(error)

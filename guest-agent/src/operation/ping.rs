@@ -5,7 +5,7 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 13] = [
     "shutdown",
     "timings",
     "put_tree",
@@ -15,6 +15,10 @@ const FEATURES: [&str; 9] = [
     "run_usage",
     "run_until_exit",
     "run_user",
+    "run_stdin",
+    "run_signal",
+    "run_pty",
+    "connect",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

@@ -1,22 +1,28 @@
-//! `run`: a command, its output as it comes, and its end.
+//! `run`: a command, its input and output as they come, and its end.
 //!
-//! One loop waits for both pipes, the leader's exit, the connection and the deadline together, so
-//! that each is acted on at once whatever the others do. It holds one frame at a time: while the
-//! host has not taken that, the pipes are not read, and the command waits. The last frame is written
-//! in one place, and nothing after it. Any early return ends the command, by [`Process`]'s drop.
+//! One loop waits for the outputs, the input, the leader's exit, the connection and the deadline
+//! together, so that each is acted on at once whatever the others do. It holds one frame at a time:
+//! while the host has not taken that, the outputs are not read, and the command waits; the host is read
+//! always. Any early return ends the command, by [`Process`]'s drop.
+
+mod outputs;
 
 use crate::accounts;
 use crate::connection::{Connection, ConnectionError, Source, Woken};
+use crate::host_frames::{Broken, HostFrame, HostFrames};
+use crate::input::Input;
 use crate::log;
 use crate::os_error;
 use crate::permits::Permit;
 use crate::process::Process;
 use crate::server::Agent;
-use crate::sys::file;
 use crate::sys::process::Ending;
-use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
-use smolvm_protocol::request::{Leftovers, RunRequest, Timeout, Until};
-use smolvm_protocol::response::{EndingDetails, Refusal, Response};
+use crate::sys::spawn::Ends;
+use crate::sys::terminal;
+use outputs::Outputs;
+use smolvm_protocol::frame::{self, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
+use smolvm_protocol::request::{Control, Leftovers, RunRequest, Timeout, Until};
+use smolvm_protocol::response::{EndingDetails, MAX_REFUSED, Refusal, Response};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
@@ -36,7 +42,11 @@ pub(crate) fn serve(
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
     let timeout = request.timeout;
-    let (usage, until) = (request.usage, request.until);
+    let asked = Asked {
+        usage: request.usage,
+        until: request.until,
+        has_input: request.stdin,
+    };
     let asks_more = request.uses_additions();
     let account = match request.user.as_slice() {
         [] => Ok(None),
@@ -47,8 +57,8 @@ pub(crate) fn serve(
     drop(request);
     drop(turn);
     let refusal = match started {
-        Ok(Ok(process)) => {
-            return Run::new(connection, process, usage, until)?.until_end(timeout);
+        Ok(Ok((process, ends))) => {
+            return Run::new(connection, process, ends, asked)?.until_end(timeout);
         }
         Ok(Err(error)) => {
             // Without the shell's path, which is from the environment.
@@ -64,29 +74,37 @@ pub(crate) fn serve(
     connection.answer(&Response::Refused(&refusal.of_run()), None)
 }
 
-/// One of the command's two outputs.
-struct Output {
-    frame_type: FrameType,
-    pipe: OwnedFd,
-    /// Whether it may have bytes, or its end: true until a read says `EAGAIN`.
-    ready: bool,
-    /// How many bytes are read of it at most: all, until the command's exit where that ends the request.
-    left: usize,
+/// What a request says of its command's streams and end.
+struct Asked {
+    /// Whether the answer tells what the command has used.
+    usage: bool,
+    until: Until,
+    has_input: bool,
+}
+
+/// How the streams have ended.
+enum Over {
+    /// The command has exited, and all is sent.
+    Exit(Ending),
+    Deadline,
 }
 
 /// A command whose request is not answered yet.
 struct Run<'connection, 'stop> {
     connection: &'connection mut Connection<'stop>,
     process: Process,
-    /// Whether the answer tells what the command has used.
-    tells_usage: bool,
-    until: Until,
+    asked: Asked,
     /// Whether somebody had an output open at the command's exit, where that ends the request.
     output_open: Option<bool>,
-    /// Standard output and error, each until its end of file.
-    outputs: [Option<Output>; 2],
-    /// Which output is read first next time, so that neither starves the other.
-    turn: usize,
+    outputs: Outputs,
+    /// The writing end of the command's standard input, until that is over.
+    stdin: Option<OwnedFd>,
+    input: Input,
+    host: HostFrames,
+    /// Why control frames were refused.
+    refused: Vec<String>,
+    /// The side of the command's terminal that its processes have.
+    terminal: Option<OwnedFd>,
     leader_exited: bool,
     /// The frame under way, and how much of it the kernel has taken.
     frame: Vec<u8>,
@@ -96,39 +114,27 @@ struct Run<'connection, 'stop> {
 impl<'connection, 'stop> Run<'connection, 'stop> {
     fn new(
         connection: &'connection mut Connection<'stop>,
-        mut process: Process,
-        tells_usage: bool,
-        until: Until,
+        process: Process,
+        ends: Ends,
+        asked: Asked,
     ) -> Result<Self, ConnectionError> {
-        let output = |frame_type, pipe: Option<OwnedFd>| {
-            pipe.map(|pipe| Output {
-                frame_type,
-                pipe,
-                ready: true,
-                left: usize::MAX,
-            })
-        };
-        let outputs = [
-            output(FrameType::STDOUT, process.stdout.take()),
-            output(FrameType::STDERR, process.stderr.take()),
-        ];
-        for (output, source) in outputs.iter().zip([Source::Stdout, Source::Stderr]) {
-            if let Some(output) = output {
-                connection.watch(&output.pipe, source)?;
-            }
+        if let Some(stdin) = &ends.stdin {
+            connection.watch(stdin, Source::Stdin)?;
         }
         connection.watch(&process.exit, Source::Leader)?;
-        let frame = Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES);
         Ok(Self {
+            outputs: Outputs::new(connection, ends.stdout, ends.stderr)?,
             connection,
             process,
-            tells_usage,
-            until,
             output_open: None,
-            outputs,
-            turn: 0,
+            stdin: ends.stdin,
+            input: Input::new(),
+            host: HostFrames::new(asked.has_input),
+            asked,
+            refused: Vec::new(),
+            terminal: ends.terminal,
             leader_exited: false,
-            frame,
+            frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
         })
     }
@@ -138,23 +144,58 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         let deadline = timeout
             .and_then(Timeout::duration)
             .and_then(|limit| Instant::now().checked_add(limit));
+        match self.stream(deadline) {
+            Ok(Over::Exit(ending)) => {
+                // After a deadline this answer is kept no longer than the other would be.
+                let until = deadline
+                    .filter(|_| self.output_open.is_none())
+                    .map(|at| at.max(Instant::now()) + ANSWER_AFTER_DEADLINE);
+                let response = Response::Exit {
+                    exit_code: ending.exit_code,
+                    more: self.details(Some(ending)),
+                };
+                self.connection.answer(&response, until)
+            }
+            Ok(Over::Deadline) => {
+                let (ending, until) = self.kill()?;
+                let seconds = timeout.map_or(0.0, Timeout::seconds);
+                let more = self.details(ending);
+                self.connection
+                    .answer(&Response::TimedOut { seconds, more }, until)
+            }
+            Err(Broken::Refused(refusal)) => {
+                log::failure(&"run: its input was refused, and its host told why");
+                let (_, until) = self.kill()?;
+                self.connection
+                    .answer(&Response::Refused(&refusal.of_run()), until)
+            }
+            Err(Broken::Connection(error)) => {
+                if matches!(error, ConnectionError::PeerGone) && self.terminal.is_some() {
+                    self.end_terminal();
+                    self.process.wait_for_hang_up();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn stream(&mut self, deadline: Option<Instant>) -> Result<Over, Broken> {
+        self.hear()?;
         loop {
             let is_over = self.is_over();
             let deadline = deadline.filter(|_| self.output_open.is_none());
             if is_over {
+                if self.terminal.is_some() {
+                    self.process.kill_all();
+                }
                 if let Some(ending) = self.process.reap().map_err(ConnectionError::System)? {
-                    // After a deadline this answer is kept no longer than the other would be.
-                    let until = deadline.map(|at| at.max(Instant::now()) + ANSWER_AFTER_DEADLINE);
-                    let response = Response::Exit {
-                        exit_code: ending.exit_code,
-                        more: self.details(Some(ending)),
-                    };
-                    return self.connection.answer(&response, until);
+                    self.end_terminal();
+                    return Ok(Over::Exit(ending));
                 }
             }
             let now = Instant::now();
             if deadline.is_some_and(|deadline| now >= deadline) {
-                return self.time_out(timeout);
+                return Ok(Over::Deadline);
             }
             let until = if is_over {
                 Some(deadline.map_or(now + REAP_RETRY, |at| at.min(now + REAP_RETRY)))
@@ -166,15 +207,17 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             let woken = self.connection.wait(until)?;
             self.note(woken)?;
             if self.connection.is_readable() {
-                self.connection.discard_arrived()?;
+                self.connection.receive_some()?;
+                self.hear()?;
             }
+            self.hand_on();
             self.step()?;
         }
     }
 
-    /// Whether the command has exited, both outputs have ended, and all is sent.
+    /// Whether the command has exited, its outputs have ended, and all is sent.
     fn is_over(&self) -> bool {
-        self.leader_exited && self.frame_is_sent() && self.outputs.iter().all(Option::is_none)
+        self.leader_exited && self.frame_is_sent() && self.outputs.have_ended()
     }
 
     fn frame_is_sent(&self) -> bool {
@@ -184,26 +227,21 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
     /// Whether there is something to do before anything happens.
     fn can_go_on(&self) -> bool {
         let can_move = if self.frame_is_sent() {
-            self.outputs.iter().flatten().any(|output| output.ready)
+            self.outputs.are_ready() || self.input.has_credit()
         } else {
             self.connection.is_writable()
         };
-        can_move || self.connection.is_readable()
+        can_move || self.connection.is_readable() || self.input.can_go_on()
     }
 
     fn note(&mut self, woken: Woken) -> Result<(), ConnectionError> {
-        for (output, source) in self
-            .outputs
-            .iter_mut()
-            .zip([Source::Stdout, Source::Stderr])
-        {
-            if let Some(output) = output {
-                output.ready |= woken.has(source);
-            }
+        self.outputs.note(woken);
+        if woken.has(Source::Stdin) || woken.has(Source::Stdout) {
+            self.input.note_ready();
         }
         if woken.has(Source::Leader) && !self.leader_exited {
             self.leader_exited = true;
-            if let Until::Exit(leftovers) = self.until {
+            if let Until::Exit(leftovers) = self.asked.until {
                 self.end_outputs(leftovers)
                     .map_err(ConnectionError::System)?;
             }
@@ -211,26 +249,93 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         Ok(())
     }
 
-    /// At the command's exit: what is in the pipes now is the rest of its output, whoever else has them open.
+    /// At the command's exit, where that ends the request.
     fn end_outputs(&mut self, leftovers: Leftovers) -> io::Result<()> {
-        let mut open = false;
-        for output in self.outputs.iter_mut().flatten() {
-            let content = file::pipe_content(output.pipe.as_fd())?;
-            open |= content.has_writers;
-            output.left = content.bytes;
-            output.ready = true;
-        }
-        self.output_open = Some(open);
+        let open = self.outputs.end_with_what_is_there()?;
+        self.output_open = Some(match self.terminal {
+            Some(_) => self.process.has_company(),
+            None => open,
+        });
         if leftovers == Leftovers::Kill {
-            self.process.kill_group();
+            self.process.kill_all();
         }
         Ok(())
     }
 
-    /// Sends some of the frame under way, or else reads the next one.
+    /// Acts on what the host has sent.
+    fn hear(&mut self) -> Result<(), Broken> {
+        while let Some(step) = self.host.next(self.connection)? {
+            let sink = self.stdin.as_ref().or(self.outputs.terminal());
+            match step {
+                HostFrame::Input(range) => {
+                    let bytes = self.connection.bytes(range);
+                    self.input.arrived(sink.map(|sink| sink.as_fd()), bytes)?;
+                }
+                HostFrame::End if self.terminal.is_some() => {
+                    if let Some(character) =
+                        sink.and_then(|sink| terminal::end_of_input(sink.as_fd()))
+                    {
+                        self.input.insert(character);
+                    }
+                }
+                HostFrame::End => self.input.end()?,
+                HostFrame::Control(control) => {
+                    if let Err(refusal) = control.and_then(|control| self.carry_out(control)) {
+                        if self.refused.len() < MAX_REFUSED {
+                            self.refused.push(refusal.sentence().to_owned());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, control: Control) -> Result<(), Refusal> {
+        let done = match (control, self.outputs.terminal()) {
+            (Control::Resize(_), None) => {
+                return Err(Refusal::new("there is no terminal to resize"));
+            }
+            (Control::Resize(size), Some(master)) => terminal::set_size(master, size),
+            (Control::Signal(signal), None) => self.process.signal(signal),
+            (Control::Signal(signal), Some(master)) => match terminal::foreground(master) {
+                Some(group) => self.process.signal_job(group, signal),
+                None => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            },
+        };
+        done.map_err(|error| {
+            Refusal::new(match error.raw_os_error() {
+                Some(libc::ESRCH) => "no process is in the terminal's foreground".to_owned(),
+                _ => os_error::sentence(&error),
+            })
+        })
+    }
+
+    /// Hands input on, and closes its other end once it is over.
+    fn hand_on(&mut self) {
+        if self.input.can_go_on() {
+            let sink = self.stdin.as_ref().or(self.outputs.terminal());
+            self.input.hand_on(sink.map(|sink| sink.as_fd()));
+        }
+        if self.input.is_over() {
+            self.stdin = None;
+        }
+    }
+
+    /// Sends some of the frame under way, or else takes the next one: credit first.
     fn step(&mut self) -> Result<(), ConnectionError> {
         if self.frame_is_sent() {
-            self.read_frame()?;
+            self.frame.clear();
+            self.sent = 0;
+            if let Some(credit) = self.input.take_credit() {
+                let json = Response::Credit(credit).to_json();
+                self.frame
+                    .extend_from_slice(&frame::encode_frame(FrameType::JSON, json.as_bytes()));
+            } else {
+                self.outputs
+                    .read_frame(&mut self.frame)
+                    .map_err(ConnectionError::System)?;
+            }
         }
         if !self.frame_is_sent() && self.connection.is_writable() {
             self.sent += self.connection.send_some(&self.frame[self.sent..])?;
@@ -238,53 +343,24 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         Ok(())
     }
 
-    fn read_frame(&mut self) -> Result<(), ConnectionError> {
-        self.frame.clear();
-        self.sent = 0;
-        for at in [self.turn, 1 - self.turn] {
-            let Some(output) = self.outputs[at].as_mut().filter(|output| output.ready) else {
-                continue;
-            };
-            self.frame.extend_from_slice(&[0; HEADER_BYTES]);
-            let read = file::read_at_most(output.pipe.as_fd(), &mut self.frame, output.left);
-            match read {
-                Ok(0) => self.outputs[at] = None,
-                Ok(length) => {
-                    output.left -= length;
-                    let header = FrameHeader::new(output.frame_type, length).encode();
-                    self.frame[..HEADER_BYTES].copy_from_slice(&header);
-                    self.turn = 1 - at;
-                    return Ok(());
-                }
-                // Somebody else has read from it what there was at the exit.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && self.output_open.is_some() =>
-                {
-                    self.outputs[at] = None;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => output.ready = false,
-                Err(error) => return Err(ConnectionError::System(error)),
-            }
-            self.frame.clear();
-        }
-        Ok(())
+    /// Closes the terminal, by which its session gets `SIGHUP`.
+    fn end_terminal(&mut self) {
+        self.outputs.close();
+        self.terminal = None;
     }
 
-    /// At the deadline: kills on time, whatever the host takes; then gives it the rest of the frame
-    /// under way and the answer.
-    fn time_out(mut self, timeout: Option<Timeout>) -> Result<(), ConnectionError> {
+    /// Kills at once, whatever the host takes; then gives it the rest of the frame under way, and tells
+    /// until when it may take the answer.
+    fn kill(&mut self) -> Result<(Option<Ending>, Option<Instant>), ConnectionError> {
         let ending = self.process.kill_and_reap();
         let until = Some(Instant::now() + ANSWER_AFTER_DEADLINE);
         self.connection.send_all(&self.frame[self.sent..], until)?;
-        let seconds = timeout.map_or(0.0, Timeout::seconds);
-        let more = self.details(ending);
-        self.connection
-            .answer(&Response::TimedOut { seconds, more }, until)
+        Ok((ending, until))
     }
 
     /// What the answer tells besides, of a leader that is reaped.
-    fn details(&self, ending: Option<Ending>) -> EndingDetails {
-        let usage = ending.filter(|_| self.tells_usage).map(|ending| {
+    fn details(&mut self, ending: Option<Ending>) -> EndingDetails {
+        let usage = ending.filter(|_| self.asked.usage).map(|ending| {
             let signal = ending.exit_code.checked_neg().map(u8::try_from);
             let signal = signal.and_then(Result::ok).filter(|signal| *signal > 0);
             (signal, ending.usage)
@@ -292,6 +368,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         EndingDetails {
             output_open: self.output_open,
             usage,
+            refused: std::mem::take(&mut self.refused),
         }
     }
 }

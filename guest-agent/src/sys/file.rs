@@ -149,6 +149,14 @@ pub(crate) fn read_at_most(
     })
 }
 
+/// Writes what one `write` takes of `bytes`.
+pub(crate) fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    uninterrupted(|| {
+        // SAFETY: `bytes` lives through the call, which only reads it.
+        checked_length(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })
+    })
+}
+
 /// Read at a time of a text: all of most.
 const TEXT_BYTES: usize = 4096;
 

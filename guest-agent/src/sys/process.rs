@@ -42,6 +42,16 @@ pub(crate) fn kill_group(leader: Pid) {
     unsafe { libc::kill(-leader.0, libc::SIGKILL) };
 }
 
+/// Sends a signal to the same.
+///
+/// # Errors
+/// `EPERM` where none of it may get it from us.
+pub(crate) fn signal_group(leader: Pid, signal: u8) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    checked(unsafe { libc::kill(-leader.0, libc::c_int::from(signal)) })?;
+    Ok(())
+}
+
 /// How a child has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ending {

@@ -57,7 +57,8 @@ pub(crate) fn is_connected(fd: impl AsFd) -> bool {
     checked(unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &raw mut length) }).is_ok()
 }
 
-fn option(fd: impl AsFd, name: libc::c_int) -> io::Result<libc::c_int> {
+/// A number among a socket's options.
+pub(super) fn option(fd: impl AsFd, name: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `value` and `length` live through the call, and `length` is `value`'s size.

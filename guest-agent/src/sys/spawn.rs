@@ -2,7 +2,7 @@
 //!
 //! Owns the moments between `clone` and `execve`. The child shares our memory and the calling
 //! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
-//! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `prctl`,
+//! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `ioctl`, `prctl`,
 //! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `setgroups`, `setresgid`,
 //! `setresuid`, `chdir`, `execve`, `_exit`.
 //! Nothing is allocated, nothing unwinds.
@@ -15,7 +15,8 @@
 )]
 
 use super::process::Pid;
-use super::{checked, file, socket};
+use super::{checked, file, socket, terminal};
+use smolvm_protocol::request::TerminalSize;
 use std::ffi::{CStr, CString, c_void};
 use std::fs::File;
 use std::io;
@@ -67,15 +68,38 @@ pub(crate) struct Handed<'a> {
     pub(crate) kept: &'a [BorrowedFd<'a>],
     /// `cgroup.procs` of the control group that it joins.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// Whether its streams are a terminal, which becomes its session's.
+    pub(crate) is_terminal: bool,
+}
+
+/// What a child's standard streams are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Streams {
+    /// `/dev/null` to read, and two pipes to write to.
+    Outputs,
+    /// Three pipes.
+    Pipes,
+    /// A terminal of that size, for all three.
+    Terminal(TerminalSize),
+}
+
+/// Our ends of a child's standard streams, non-blocking.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    /// The writing end of its standard input; none where that is `/dev/null` or a terminal.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// The reading end of its standard output, or the terminal's master.
+    pub(crate) stdout: OwnedFd,
+    /// The reading end of its standard error; none where there is a terminal.
+    pub(crate) stderr: Option<OwnedFd>,
+    /// The child's side of its terminal, which no read of the master fails while it is open.
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
 /// A child that has executed its program; nobody has reaped it.
 pub(crate) struct Spawned {
     pub(crate) pid: Pid,
-    /// The reading end of its standard output; non-blocking.
-    pub(crate) stdout: OwnedFd,
-    /// The reading end of its standard error; non-blocking.
-    pub(crate) stderr: OwnedFd,
+    pub(crate) ends: Ends,
 }
 
 /// Why a program did not start.
@@ -83,6 +107,8 @@ pub(crate) struct Spawned {
 pub(crate) enum SpawnError {
     /// `/dev/null` cannot be opened.
     Null(io::Error),
+    /// No terminal can be opened.
+    Terminal(io::Error),
     /// The child may not become who it should be.
     Identity(io::Error),
     /// The working directory cannot be entered.
@@ -112,40 +138,88 @@ struct Child<'a> {
     streams: [RawFd; 3],
     kept: Vec<RawFd>,
     cgroup: Option<RawFd>,
+    is_terminal: bool,
     error_pipe: RawFd,
     parent: libc::pid_t,
 }
 
-/// Starts `program` with standard input `/dev/null` and two pipes.
+/// Starts `program` with standard streams of its own.
 ///
 /// # Errors
 /// [`SpawnError`]; nothing is left behind.
-pub(crate) fn spawn_piped(program: &Program<'_>) -> Result<Spawned, SpawnError> {
-    let null = File::open("/dev/null").map_err(SpawnError::Null)?;
+pub(crate) fn spawn_with(program: &Program<'_>, streams: Streams) -> Result<Spawned, SpawnError> {
+    if let Streams::Terminal(size) = streams {
+        let (master, slave) = terminal::open(size).map_err(SpawnError::Terminal)?;
+        give(program, &slave)?;
+        let handed = Handed {
+            streams: [slave.as_fd(); 3],
+            kept: &[],
+            cgroup: None,
+            is_terminal: true,
+        };
+        let pid = spawn(program, &handed)?;
+        return Ok(Spawned {
+            pid,
+            ends: Ends {
+                stdin: None,
+                stdout: master,
+                stderr: None,
+                terminal: Some(slave),
+            },
+        });
+    }
+    let (child_stdin, stdin) = match streams {
+        Streams::Pipes => {
+            let (reader, writer) = pipe()?;
+            socket::set_nonblocking(&writer)?;
+            give(program, &reader)?;
+            (reader, Some(writer))
+        }
+        _ => {
+            let null = File::open("/dev/null").map_err(SpawnError::Null)?;
+            (OwnedFd::from(null), None)
+        }
+    };
     let (stdout, child_stdout) = pipe()?;
     let (stderr, child_stderr) = pipe()?;
-    if let Some(Identity { uid, gid, .. }) = program.identity {
-        // Else `/dev/stdout` could not be opened, whose mode is 0600.
-        for pipe in [&child_stdout, &child_stderr] {
-            // By the raw call: the C library's has a way around for descriptors that ours are not.
-            // SAFETY: takes no pointer.
-            let returned = unsafe { libc::syscall(libc::SYS_fchown, pipe.as_raw_fd(), uid, gid) };
-            checked(returned as libc::c_int).map_err(SpawnError::Identity)?;
-        }
+    for (ours, childs) in [(&stdout, &child_stdout), (&stderr, &child_stderr)] {
+        socket::set_nonblocking(ours)?;
+        give(program, childs)?;
     }
-    socket::set_nonblocking(&stdout)?;
-    socket::set_nonblocking(&stderr)?;
     let handed = Handed {
-        streams: [null.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()],
+        streams: [
+            child_stdin.as_fd(),
+            child_stdout.as_fd(),
+            child_stderr.as_fd(),
+        ],
         kept: &[],
         cgroup: None,
+        is_terminal: false,
     };
     let pid = spawn(program, &handed)?;
     Ok(Spawned {
         pid,
-        stdout,
-        stderr,
+        ends: Ends {
+            stdin,
+            stdout,
+            stderr: Some(stderr),
+            terminal: None,
+        },
     })
+}
+
+/// Gives a stream to who the child becomes: else `/dev/stdout` could not be opened, whose mode is 0600,
+/// nor `/dev/tty`. A terminal's group stays.
+fn give(program: &Program<'_>, stream: &OwnedFd) -> Result<(), SpawnError> {
+    let Some(Identity { uid, .. }) = program.identity else {
+        return Ok(());
+    };
+    let same_group = libc::gid_t::MAX;
+    // By the raw call: the C library's has a way around for descriptors that ours are not.
+    // SAFETY: takes no pointer.
+    let returned = unsafe { libc::syscall(libc::SYS_fchown, stream.as_raw_fd(), uid, same_group) };
+    checked(returned as libc::c_int).map_err(SpawnError::Identity)?;
+    Ok(())
 }
 
 /// Starts `program` in a session of its own, no signal blocked or ignored. It dies with the thread
@@ -173,6 +247,7 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
         streams: handed.streams.map(|stream| stream.as_raw_fd()),
         kept: handed.kept.iter().map(|fd| fd.as_raw_fd()).collect(),
         cgroup: handed.cgroup.map(|procs| procs.as_raw_fd()),
+        is_terminal: handed.is_terminal,
         error_pipe: error_writer.as_raw_fd(),
         // SAFETY: takes no pointer.
         parent: unsafe { libc::getpid() },
@@ -334,6 +409,10 @@ fn prepare(child: &Child<'_>) -> Result<(), i32> {
     for (number, &stream) in (0..).zip(&child.streams) {
         // SAFETY: takes no pointer. `Handed` has the streams such that none is replaced before.
         failed(unsafe { libc::dup2(stream, number) })?;
+    }
+    if child.is_terminal {
+        // SAFETY: takes no pointer.
+        failed(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })?;
     }
     for &number in &child.kept {
         // SAFETY: takes no pointer.

@@ -3,8 +3,8 @@
 
 use super::parse::{Members, required_bytes, unknown_operation};
 use super::{
-    ConnectRequest, Control, DEFAULT_TERM, MAX_CELLS, MAX_HOST_BYTES, MAX_SOCKET_PATH_BYTES,
-    Target, Terminal, TerminalSize,
+    ConnectRequest, Control, ControlError, DEFAULT_TERM, MAX_CELLS, MAX_HOST_BYTES,
+    MAX_SOCKET_PATH_BYTES, Target, Terminal, TerminalSize,
 };
 use crate::python_scalar::quoted;
 use crate::response::{Refusal, signal_number};
@@ -32,25 +32,35 @@ impl Control {
     ///
     /// # Errors
     /// Why it is not carried out, for the answer's `refused`.
-    pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
-        let members = Members::parse(payload)?;
-        match members.operation()?.as_slice() {
+    pub fn parse(payload: &[u8]) -> Result<Self, ControlError> {
+        let unknown = |refusal| ControlError {
+            refusal,
+            is_control: false,
+        };
+        let members = Members::parse(payload).map_err(unknown)?;
+        match members.operation().map_err(unknown)?.as_slice() {
             b"resize" => size(&members).map(Self::Resize),
-            b"signal" => {
-                let name = match present(members.signal) {
-                    Some(name) => required_bytes("signal", name)?,
-                    None => return Err(Refusal::new("missing 'signal'")),
-                };
-                signal_number(&name).map(Self::Signal).ok_or_else(|| {
-                    let quoted = quoted(&shown(&name));
-                    Refusal::new(format!(
-                        "unknown signal {quoted}: use a name without SIG, such as 'TERM'"
-                    ))
-                })
-            }
-            _ => Err(unknown_operation(members.op)),
+            b"signal" => signal(&members).map(Self::Signal),
+            _ => return Err(unknown(unknown_operation(members.op))),
         }
+        .map_err(|refusal| ControlError {
+            refusal,
+            is_control: true,
+        })
     }
+}
+
+fn signal(members: &Members<'_>) -> Result<u8, Refusal> {
+    let name = match present(members.signal) {
+        Some(name) => required_bytes("signal", name)?,
+        None => return Err(Refusal::new("missing 'signal'")),
+    };
+    signal_number(&name).ok_or_else(|| {
+        let quoted = quoted(&shown(&name));
+        Refusal::new(format!(
+            "unknown signal {quoted}: use a name without SIG, such as 'TERM'"
+        ))
+    })
 }
 
 /// A terminal as an object says it.
@@ -171,7 +181,9 @@ mod tests {
                 "'cols' must be a whole number from 1 to 10000",
             ),
         ] {
-            assert_eq!(refused(Control::parse(json.as_bytes())), sentence, "{json}");
+            let error = Control::parse(json.as_bytes()).unwrap_err();
+            assert_eq!(error.refusal.sentence(), sentence, "{json}");
+            assert_eq!(error.is_control, !sentence.starts_with("unknown op"));
         }
     }
 
