@@ -34,7 +34,7 @@ run_cargo() {
     readarray -t profile < <(profile_options)
     if [ "$STD_KIND" = rebuilt ]; then
         remaps+=("$STD_SOURCES=/rust/library")
-        # Without `backtrace`: 190 KB for names that a stripped binary does not have.
+        # Without `backtrace`: names that a stripped binary does not have.
         std_options=("-Zbuild-std=$crates" "-Zbuild-std-features=panic-unwind,optimize_for_size")
         environment+=(RUSTC_BOOTSTRAP=1 "__CARGO_TESTS_ONLY_SRC_ROOT=$STD_SOURCES")
     fi

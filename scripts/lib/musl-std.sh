@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced after environment.sh. Owns the choice of the std that the agent is linked with:
 #   rebuilt   small, from sources of the compiler's very release, without backtraces
-#   prebuilt  as rustup and distributions ship it for the target; some 230 KB more
+#   prebuilt  as rustup and distributions ship it for the target; some 15 KB more
 #
 # choose_std TARGET WISH   WISH is rebuilt, prebuilt or auto (rebuilt where it can be had). Sets
 #   STD_KIND      rebuilt or prebuilt
