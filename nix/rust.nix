@@ -13,6 +13,7 @@ let
     lib.optionals hostPlatform.isMusl [ "-C target-feature=+crt-static" ]
     ++ [
       "-C link-arg=-Wl,--build-id=none"
+      "-C force-frame-pointers=yes"
       # Where stdenv unpacks a source in the sandbox; panics name their place.
       "--remap-path-prefix=/build/source=/smolvm"
     ];
