@@ -169,3 +169,103 @@ impl Input {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    /// An input's other end, whose reader has taken nothing yet and which is full.
+    fn full() -> (UnixStream, UnixStream, usize) {
+        let (to, reader) = UnixStream::pair().unwrap();
+        to.set_nonblocking(true).unwrap();
+        let mut length = 0;
+        while let Ok(taken) = file::write_some(to.as_fd(), &[0; 4096]) {
+            length += taken;
+        }
+        (to, reader, length)
+    }
+
+    fn sentence(refused: Result<(), Refusal>) -> String {
+        refused.unwrap_err().sentence().to_owned()
+    }
+
+    #[test]
+    fn window_is_kept_behind_an_end_that_takes_nothing_and_not_a_byte_more() {
+        let (to, _reader, _) = full();
+        let mut input = Input::new();
+        for _ in 0..4 {
+            input
+                .arrived(Some(to.as_fd()), &[7; WINDOW_BYTES / 4])
+                .unwrap();
+        }
+        assert_eq!(
+            sentence(input.arrived(Some(to.as_fd()), &[7])),
+            "more than 262144 bytes of input under way: wait for credit"
+        );
+        assert_eq!(input.take_credit(), None);
+    }
+
+    #[test]
+    fn what_is_kept_arrives_in_order_and_is_credited_once() {
+        let (to, mut reader, before) = full();
+        let mut input = Input::new();
+        let bytes: Vec<u8> = (0..3 * WINDOW_BYTES).map(|at| (at / 7) as u8).collect();
+        let mut arrived = Vec::new();
+        let mut credited = 0;
+        let mut piece = vec![0; 10_000];
+        let mut sent = 0;
+        while arrived.len() < before + bytes.len() {
+            while sent < bytes.len() && sent - credited + 5000 <= WINDOW_BYTES {
+                let end = bytes.len().min(sent + 5000);
+                input.arrived(Some(to.as_fd()), &bytes[sent..end]).unwrap();
+                sent = end;
+            }
+            let length = reader.read(&mut piece).unwrap();
+            arrived.extend_from_slice(&piece[..length]);
+            input.note_ready();
+            input.hand_on(Some(to.as_fd()));
+            credited += input.take_credit().unwrap_or(0);
+        }
+        assert!(arrived[before..] == bytes);
+        assert_eq!(
+            credited + usize::try_from(input.uncredited).unwrap(),
+            bytes.len()
+        );
+    }
+
+    #[test]
+    fn input_for_an_end_that_is_closed_is_discarded_and_credited() {
+        let (to, reader) = UnixStream::pair().unwrap();
+        drop(reader);
+        let mut input = Input::new();
+        for _ in 0..8 {
+            input
+                .arrived(Some(to.as_fd()), &[7; WINDOW_BYTES / 2])
+                .unwrap();
+            assert_eq!(input.take_credit(), Some(WINDOW_BYTES / 2));
+        }
+        assert!(input.is_over() && !input.has_ended());
+    }
+
+    #[test]
+    fn nothing_is_taken_behind_the_end() {
+        let mut input = Input::new();
+        input.end().unwrap();
+        assert_eq!(sentence(input.arrived(None, b"a")), "input after its end");
+        assert_eq!(sentence(input.end()), "input after its end");
+        assert!(input.has_ended());
+    }
+
+    #[test]
+    fn character_that_no_host_has_sent_is_not_credited() {
+        let (to, _reader) = UnixStream::pair().unwrap();
+        let mut input = Input::new();
+        input.insert(4);
+        input.arrived(Some(to.as_fd()), &[7; 70_000]).unwrap();
+        input.hand_on(Some(to.as_fd()));
+        assert_eq!(input.take_credit(), Some(70_000));
+    }
+}

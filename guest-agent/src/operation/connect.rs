@@ -62,7 +62,7 @@ fn reach(
             resolver::resolve(connection, host, *port, deadline)?
         }
     };
-    let mut reason = "no such host is known".to_owned();
+    let mut reason = "no such host is known, or no name server has answered".to_owned();
     let mut left = addresses.len() as u32;
     for address in &addresses {
         let now = Instant::now();
@@ -138,6 +138,8 @@ struct Stream<'connection, 'stop> {
     /// The frame under way, and how much of it the kernel has taken.
     frame: Vec<u8>,
     sent: usize,
+    /// Whether the last frame was credit.
+    has_credited: bool,
 }
 
 impl<'connection, 'stop> Stream<'connection, 'stop> {
@@ -156,6 +158,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             host: HostFrames::new(true),
             frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
+            has_credited: false,
         })
     }
 
@@ -227,17 +230,22 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
         Ok(())
     }
 
-    /// Takes the next frame, if there is one now: credit first. False where the target has broken the
+    /// Takes the next frame, if there is one now. False where the target has broken the
     /// connection.
     fn next_frame(&mut self) -> bool {
         self.frame.clear();
         self.sent = 0;
-        if let Some(credit) = self.input.take_credit() {
+        let can_read = self.readable && !self.target_ended;
+        // The target's bytes in between: a host that sends without end gets credit without end.
+        let credits = !self.has_credited || !can_read;
+        self.has_credited = false;
+        if let Some(credit) = credits.then(|| self.input.take_credit()).flatten() {
+            self.has_credited = true;
             let json = Response::Credit(credit).to_json();
             self.frame = frame::encode_frame(FrameType::JSON, json.as_bytes());
             return true;
         }
-        if self.target_ended || !self.readable {
+        if !can_read {
             return true;
         }
         self.frame.reserve_exact(HEADER_BYTES + MAX_CHUNK_BYTES);

@@ -109,6 +109,8 @@ struct Run<'connection, 'stop> {
     /// The frame under way, and how much of it the kernel has taken.
     frame: Vec<u8>,
     sent: usize,
+    /// Whether the last frame was credit.
+    has_credited: bool,
 }
 
 impl<'connection, 'stop> Run<'connection, 'stop> {
@@ -136,6 +138,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             leader_exited: false,
             frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
+            has_credited: false,
         })
     }
 
@@ -322,12 +325,16 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         }
     }
 
-    /// Sends some of the frame under way, or else takes the next one: credit first.
+    /// Sends some of the frame under way, or else takes the next one.
     fn step(&mut self) -> Result<(), ConnectionError> {
         if self.frame_is_sent() {
             self.frame.clear();
             self.sent = 0;
-            if let Some(credit) = self.input.take_credit() {
+            // Output in between: a host that sends without end gets credit without end.
+            let credits = !self.has_credited || !self.outputs.are_ready();
+            self.has_credited = false;
+            if let Some(credit) = credits.then(|| self.input.take_credit()).flatten() {
+                self.has_credited = true;
                 let json = Response::Credit(credit).to_json();
                 self.frame
                     .extend_from_slice(&frame::encode_frame(FrameType::JSON, json.as_bytes()));
