@@ -24,6 +24,8 @@ pub(crate) struct Input {
     ready: bool,
     /// Whether the other end takes anything at all.
     is_open: bool,
+    /// Whether that is because it was reset (`ECONNRESET`), which is told once.
+    is_reset: bool,
     /// Whether the host has said that there is no more.
     has_ended: bool,
     /// Handed on and not credited. A terminal's end of input is one that no host has sent: hence signed.
@@ -37,6 +39,7 @@ impl Input {
             start: 0,
             ready: true,
             is_open: true,
+            is_reset: false,
             has_ended: false,
             uncredited: 0,
         }
@@ -67,7 +70,8 @@ impl Input {
         if self.waiting() == 0 {
             rest = &bytes[self.write(to, bytes)..];
         }
-        if self.waiting() + rest.len() > WINDOW_BYTES {
+        let uncredited = usize::try_from(self.uncredited).unwrap_or(0);
+        if self.waiting() + uncredited + rest.len() > WINDOW_BYTES {
             return Err(Refusal::new(format!(
                 "more than {WINDOW_BYTES} bytes of input under way: wait for credit"
             )));
@@ -130,7 +134,10 @@ impl Input {
             match to.map(|to| file::write_some(to, &bytes[done..])) {
                 Some(Ok(length)) => done += length,
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
-                _ => self.is_open = false,
+                other => {
+                    self.is_open = false;
+                    self.is_reset = matches!(other, Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset);
+                }
             }
         }
         if !self.is_open {
@@ -143,6 +150,11 @@ impl Input {
     /// Whether there is something to hand on that may be taken now.
     pub(crate) fn can_go_on(&self) -> bool {
         self.waiting() > 0 && (self.ready || !self.is_open)
+    }
+
+    /// Whether the other end has broken the connection.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.is_reset
     }
 
     /// Whether the other end is to be closed: it takes nothing more, or has got all that there is.
@@ -206,6 +218,19 @@ mod tests {
             "more than 262144 bytes of input under way: wait for credit"
         );
         assert_eq!(input.take_credit(), None);
+    }
+
+    #[test]
+    fn what_is_handed_on_counts_until_it_is_credited() {
+        let (to, reader) = UnixStream::pair().unwrap();
+        to.set_nonblocking(true).unwrap();
+        let mut input = Input::new();
+        input.arrived(Some(to.as_fd()), &[7; 60_000]).unwrap();
+        assert_eq!(input.waiting(), 0);
+        let rest = vec![7; WINDOW_BYTES - 60_000];
+        input.arrived(Some(to.as_fd()), &rest).unwrap();
+        assert!(input.arrived(Some(to.as_fd()), &[7]).is_err());
+        drop(reader);
     }
 
     #[test]

@@ -191,6 +191,10 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             if woken.has(Source::Target) {
                 self.readable = true;
                 self.input.note_ready();
+                // Behind its end nothing is read, which would tell.
+                if self.target_ended && outgoing::is_made(self.target.as_fd()).is_err() {
+                    return Ok(());
+                }
             }
             if self.connection.is_readable() {
                 self.connection.receive_some()?;
@@ -204,7 +208,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
                 // It fails where the target is gone, which is then read.
                 let _ = socket::shut_down_sending(&self.target);
             }
-            if is_sent && !self.next_frame() {
+            if self.input.is_reset() || (is_sent && !self.next_frame()) {
                 return Ok(());
             }
             if self.sent < self.frame.len() && self.connection.is_writable() {
