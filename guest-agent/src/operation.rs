@@ -6,15 +6,21 @@ mod get_tree;
 mod ping;
 mod put_file;
 mod put_tree;
+mod reseed;
 mod run;
+mod set_clock;
 mod shutdown;
 mod timings;
 mod tree;
 
 use crate::connection::{Connection, ConnectionError};
+use crate::log;
+use crate::os_error;
 use crate::permits::Permit;
 use crate::server::Agent;
 use smolvm_protocol::request::Request;
+use smolvm_protocol::response::{Refusal, Response};
+use std::io;
 
 /// Carries out one request, up to its last frame. `turn` goes as soon as the request's memory does.
 pub(crate) fn serve(
@@ -33,5 +39,41 @@ pub(crate) fn serve(
         Request::Shutdown(mode) => shutdown::serve(agent, connection, mode),
         Request::Timings => timings::serve(connection),
         Request::Connect(request) => connect::serve(agent, connection, request, turn),
+        Request::SetClock(time) => {
+            let outcome = set_clock::perform(time);
+            answer(connection, "set_clock", "cannot set the clock: ", outcome)
+        }
+        Request::Reseed(entropy) => {
+            let outcome = reseed::perform(&entropy);
+            answer(connection, "reseed", "cannot reseed: ", outcome)
+        }
     }
+}
+
+/// Answers what one call has done, or why it could not: `what` stands before the reason.
+#[inline(never)]
+fn answer(
+    connection: &mut Connection<'_>,
+    operation: &str,
+    what: &str,
+    outcome: io::Result<Response<'_>>,
+) -> Result<(), ConnectionError> {
+    match outcome {
+        Ok(response) => connection.answer(&response, None),
+        Err(error) => {
+            let refusal = Refusal::new([what, &os_error::sentence(&error)].concat());
+            refuse(connection, operation, &refusal)
+        }
+    }
+}
+
+/// Tells the log and the host why an operation is not carried out.
+#[inline(never)]
+fn refuse(
+    connection: &mut Connection<'_>,
+    operation: &str,
+    refusal: &Refusal,
+) -> Result<(), ConnectionError> {
+    log::failure(&format_args!("{operation}: {refusal}"));
+    connection.answer(&Response::Refused(refusal), None)
 }

@@ -49,6 +49,10 @@ pub struct Answer {
     pub entries: Option<u64>,
     /// The first paths of a tree that were left out; empty where there is none.
     pub skipped: Vec<Vec<u8>>,
+    /// Whether the guest's clock had to be set.
+    pub stepped: Option<bool>,
+    /// By how much it was behind, in nanoseconds; negative where it was ahead.
+    pub offset_ns: Option<i64>,
 }
 
 /// Why a control frame is no answer.
@@ -119,6 +123,8 @@ impl Answer {
             "size",
             "entries",
             "skipped",
+            "stepped",
+            "offset_ns",
         ];
         let [
             ok,
@@ -139,6 +145,8 @@ impl Answer {
             size,
             entries,
             skipped,
+            stepped,
+            offset_ns,
         ] = text::members(json, &names).map_err(|error| broken(&error))?;
         let ok = match ok.map(RawValue::get) {
             Some("true") => true,
@@ -175,6 +183,8 @@ impl Answer {
                 .into_iter()
                 .map(|path| bytes("skipped", path))
                 .collect::<Result<_, _>>()?,
+            stepped: number("stepped", stepped)?,
+            offset_ns: number("offset_ns", offset_ns)?,
         })
     }
 }
@@ -248,6 +258,8 @@ mod tests {
             Answer::parse(br#"{"ok": true, "features": ["a"], "timings": {"b_us": 7}}"#).unwrap();
         assert_eq!(answer.features, ["a"]);
         assert_eq!(answer.timings, Some([("b_us".to_owned(), 7)].into()));
+        let answer = Answer::parse(br#"{"ok": true, "stepped": false, "offset_ns": -7}"#).unwrap();
+        assert_eq!((answer.stepped, answer.offset_ns), (Some(false), Some(-7)));
         let answer = Answer::parse(br#"{"ok": false, "error": "no \udc80"}"#).unwrap();
         assert_eq!(answer.error.as_deref(), Some("no \u{fffd}"));
     }
@@ -287,6 +299,8 @@ mod tests {
             b"{\"ok\":true,\"exit_code\":\"0\"}",
             b"{\"ok\":true,\"features\":[1]}",
             b"{\"ok\":true,\"skipped\":[1]}",
+            b"{\"ok\":true,\"stepped\":1,\"offset_ns\":0}",
+            b"{\"ok\":true,\"stepped\":true,\"offset_ns\":9223372036854775808}",
             b"{\"ok\":true,\"timings\":{\"a\":-1}}",
         ] {
             assert!(Answer::parse(payload).is_err());

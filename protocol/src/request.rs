@@ -8,6 +8,7 @@
 mod encode;
 mod environment;
 pub(crate) mod parse;
+mod resume;
 mod run;
 mod stream;
 
@@ -15,6 +16,7 @@ use crate::response::Refusal;
 use std::time::Duration;
 
 pub use environment::MAX_ENVIRONMENT_ENTRIES;
+pub use resume::{ENTROPY_BYTES, Entropy, UnixTime};
 pub use run::MAX_ARGUMENTS;
 
 /// What a host asks for.
@@ -38,6 +40,10 @@ pub enum Request {
     Timings,
     /// Connect to a socket in the guest, and carry its stream.
     Connect(ConnectRequest),
+    /// Set the guest's clock.
+    SetClock(UnixTime),
+    /// Give the guest's generator of random numbers fresh bytes.
+    Reseed(Entropy),
 }
 
 /// A control frame from the host that follows its request (`run_signal`, `run_pty`).

@@ -182,6 +182,15 @@ pub enum Response<'a> {
     Credit(usize),
     /// When things were done, by name: microseconds since the kernel started.
     Timings(&'a [(&'a str, u64)]),
+    /// The clock is right.
+    Clock {
+        /// Whether it had to be set.
+        stepped: bool,
+        /// The host's time minus the guest's before.
+        offset_ns: i64,
+    },
+    /// The generator of random numbers has taken the bytes.
+    Reseeded,
 }
 
 impl Response<'_> {
@@ -220,7 +229,9 @@ impl Response<'_> {
                 "{{\"ok\": true, \"op\": \"timeout\", \"timeout\": {}",
                 float(*seconds)
             )),
-            Self::Stored | Self::ShuttingDown | Self::Connected => "{\"ok\": true}".to_owned(),
+            Self::Stored | Self::ShuttingDown | Self::Connected | Self::Reseeded => {
+                "{\"ok\": true}".to_owned()
+            }
             Self::Credit(bytes) => format!("{{\"op\": \"credit\", \"bytes\": {bytes}}}"),
             Self::File { mode, size } => {
                 format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
@@ -234,6 +245,9 @@ impl Response<'_> {
                     .iter()
                     .map(|(name, microseconds)| format!("{}: {microseconds}", json_string(name)));
                 format!("{{\"ok\": true, \"timings\": {{{}}}}}", joined(members))
+            }
+            Self::Clock { stepped, offset_ns } => {
+                format!("{{\"ok\": true, \"stepped\": {stepped}, \"offset_ns\": {offset_ns}}}")
             }
         }
     }
@@ -365,6 +379,14 @@ mod tests {
                 Response::Timings(&[("a_us", 1), ("b_us", 20)]),
                 r#"{"ok": true, "timings": {"a_us": 1, "b_us": 20}}"#,
             ),
+            (
+                Response::Clock {
+                    stepped: true,
+                    offset_ns: -5,
+                },
+                r#"{"ok": true, "stepped": true, "offset_ns": -5}"#,
+            ),
+            (Response::Reseeded, r#"{"ok": true}"#),
             (
                 Response::File { mode: 420, size: 7 },
                 r#"{"ok": true, "mode": 420, "size": 7}"#,

@@ -187,6 +187,12 @@ fn pick<'json>(
     deserializer.end()
 }
 
+/// The number that a JSON value is, where that is whole and not negative; one copy of the code behind it.
+#[inline(never)]
+pub(crate) fn whole_number(json: &str) -> Option<u64> {
+    json.parse().ok()
+}
+
 /// An optional member: `null` counts as absent.
 pub(crate) fn present(value: Option<&RawValue>) -> Option<&RawValue> {
     value.filter(|value| value.get() != "null")

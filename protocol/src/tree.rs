@@ -105,7 +105,7 @@ impl Entry {
             },
             b"file" => Kind::File {
                 mode: permissions()?,
-                size: present(size).and_then(|size| size.get().parse().ok()),
+                size: present(size).and_then(|size| text::whole_number(size.get())),
             },
             b"symlink" => {
                 let target = string("target", target)?;

@@ -2,7 +2,8 @@
 
 Called as `launch.py OPTIONS COMMAND…`, OPTIONS being a JSON object: `ignore` and `block` (signal
 numbers), `drop_override` (root without the right to pass over file modes), `drop_set_ids` (root
-that may not become anybody else), `file_bytes` (the longest
+that may not become anybody else), `harmless` (root that can neither set
+the clock nor feed the kernel's generator), `file_bytes` (the longest
 file it may write), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
@@ -16,7 +17,7 @@ import struct
 import sys
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 2, 24, 38
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID = 1, 2, 6, 7
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_TIME = 1, 2, 6, 7, 21, 25
 
 
 # `clone3`: the last system call of Linux 5.3. From 424 on numbers are the same on all architectures.
@@ -61,6 +62,8 @@ def main():
         dropped += [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH]
     if options.get("drop_set_ids"):
         dropped += [CAP_SETGID, CAP_SETUID]
+    if options.get("harmless"):
+        dropped += [CAP_SYS_ADMIN, CAP_SYS_TIME]
     if os.getuid() == 0:
         for capability in dropped:
             if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:

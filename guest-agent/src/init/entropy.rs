@@ -10,6 +10,7 @@ use crate::sys::{file, machine, mount};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 
 const FOLDER: &str = "/var/lib/smolvm";
 const PATH: &str = "/var/lib/smolvm/seed";
@@ -31,12 +32,12 @@ fn try_seed() -> io::Result<()> {
     let mut seed = Vec::with_capacity(machine::MAX_SEED_BYTES);
     file::read_to_spare(File::open(PATH)?, &mut seed)?;
     let random = File::open("/dev/urandom")?;
-    machine::add_entropy(&random, &seed, false)?;
+    machine::add_entropy(random.as_fd(), &seed, false)?;
     if mount::is_in_memory(c"/var/lib/smolvm") {
         return Ok(());
     }
     renew(&File::open(FOLDER)?, &seed)?;
-    machine::add_entropy(random, &seed, true)
+    machine::add_entropy(random.as_fd(), &seed, true)
 }
 
 /// Replaces the seed that was read; returns once that is on the disk.

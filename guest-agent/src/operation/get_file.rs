@@ -5,7 +5,6 @@
 //! told by closing without EOF.
 
 use crate::connection::{Connection, ConnectionError};
-use crate::log;
 use crate::os_error;
 use crate::permits::Permit;
 use crate::server::Agent;
@@ -32,10 +31,7 @@ pub(crate) fn serve(
     drop(turn);
     let (file, metadata) = match opened {
         Ok(opened) => opened,
-        Err(refusal) => {
-            log::failure(&format_args!("get_file: {refusal}"));
-            return connection.answer(&Response::Refused(&refusal), None);
-        }
+        Err(refusal) => return super::refuse(connection, "get_file", &refusal),
     };
     let header = Response::File {
         mode: metadata.mode() & 0o7777,

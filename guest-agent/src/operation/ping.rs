@@ -5,7 +5,7 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 15] = [
     "shutdown",
     "timings",
     "put_tree",
@@ -19,6 +19,8 @@ const FEATURES: [&str; 13] = [
     "run_signal",
     "run_pty",
     "connect",
+    "set_clock",
+    "reseed",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

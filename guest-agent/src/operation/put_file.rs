@@ -7,7 +7,7 @@ use crate::connection::{Arrived, Connection, ConnectionError, Patience};
 use crate::permits::Permit;
 use crate::server::Agent;
 use crate::staged_file::StagedFile;
-use crate::{log, os_error, path};
+use crate::{os_error, path};
 use smolvm_protocol::frame::{FrameHeader, FrameType};
 use smolvm_protocol::request::{Destination, PutFileRequest};
 use smolvm_protocol::response::{Refusal, Response};
@@ -33,10 +33,7 @@ pub(crate) fn serve(
     let upload = receive(connection, size, upload)?;
     match upload.and_then(Upload::finish) {
         Ok(()) => connection.answer(&Response::Stored, None),
-        Err(refusal) => {
-            log::failure(&format_args!("put_file: {refusal}"));
-            connection.answer(&Response::Refused(&refusal), None)
-        }
+        Err(refusal) => super::refuse(connection, "put_file", &refusal),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What `put_tree` and `get_tree` share: why one ends early, the count of entries, the last frame.
 
 use crate::connection::{Connection, ConnectionError};
-use crate::log;
 use crate::os_error;
 use smolvm_protocol::response::{Refusal, Response};
 use smolvm_protocol::tree::MAX_SKIPPED_SHOWN;
@@ -57,10 +56,7 @@ pub(super) fn answer(
             };
             connection.answer(&answer, None)
         }
-        Err(Failure::Refused(refusal)) => {
-            log::failure(&format_args!("{operation}: {refusal}"));
-            connection.answer(&Response::Refused(&refusal), None)
-        }
+        Err(Failure::Refused(refusal)) => super::refuse(connection, operation, &refusal),
         Err(Failure::Connection(error)) => Err(error),
     }
 }

@@ -1,14 +1,14 @@
-//! The machine as a whole: its name, its clock since boot, modules, device nodes, entropy, random numbers, its end.
+//! The machine as a whole: its name, its clocks, modules, device nodes, entropy, random numbers, its end.
 #![expect(
     unsafe_code,
-    reason = "sethostname, clock_gettime, finit_module, mknod, getrandom, RNDADDENTROPY and reboot have no safe wrapper in std"
+    reason = "sethostname, clock_gettime, clock_settime, finit_module, mknod, getrandom, RNDADDENTROPY, RNDRESEEDCRNG and reboot have no safe wrapper in std"
 )]
 
 use super::checked;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 /// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`: the kernel unpacks by itself (Linux 5.17).
@@ -16,6 +16,11 @@ const COMPRESSED_FILE: libc::c_int = 4;
 
 /// `RNDADDENTROPY` of `linux/random.h`, the same number on all architectures that we build for.
 const RNDADDENTROPY: u32 = 0x4008_5203;
+
+/// `RNDRESEEDCRNG` of the same file (Linux 4.14), likewise.
+const RNDRESEEDCRNG: u32 = 0x5207;
+
+const NANOSECONDS: i64 = 1_000_000_000;
 
 /// Entropy that is credited at a time, in bytes; also the longest seed that is taken.
 pub(crate) const MAX_SEED_BYTES: usize = 512;
@@ -29,6 +34,33 @@ pub(crate) fn since_kernel_start() -> Duration {
     // SAFETY: `time` lives through the call. It cannot fail: the clock is there since Linux 2.6.39.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// What the machine's clock says: nanoseconds since 1970, never negative.
+pub(crate) fn clock_ns() -> i64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` lives through the call. It cannot fail: every kernel has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    // The kernel counts them in as many bits itself.
+    time.tv_sec * NANOSECONDS + time.tv_nsec
+}
+
+/// Sets the machine's clock: nanoseconds since 1970.
+///
+/// # Errors
+/// `EPERM` where that is not permitted; `EINVAL` where the time is negative, after the year 2232, or so early that the
+/// machine would have started before 1970.
+pub(crate) fn set_clock_ns(nanoseconds: i64) -> io::Result<()> {
+    let time = libc::timespec {
+        tv_sec: nanoseconds / NANOSECONDS,
+        tv_nsec: nanoseconds % NANOSECONDS,
+    };
+    // SAFETY: `time` lives through the call.
+    checked(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) })?;
+    Ok(())
 }
 
 /// Names the machine.
@@ -66,7 +98,7 @@ pub(crate) fn make_device(path: &CStr, mode: u32, major: u32, minor: u32) -> io:
 
 /// Gives a seed to the kernel's generator as `credited` bytes of entropy; `random` is its device.
 /// What is longer than [`MAX_SEED_BYTES`] is cut.
-pub(crate) fn add_entropy(random: impl AsFd, seed: &[u8], credited: bool) -> io::Result<()> {
+pub(crate) fn add_entropy(random: BorrowedFd<'_>, seed: &[u8], credited: bool) -> io::Result<()> {
     /// `struct rand_pool_info` of `linux/random.h`.
     #[repr(C)]
     struct Pool {
@@ -82,9 +114,20 @@ pub(crate) fn add_entropy(random: impl AsFd, seed: &[u8], credited: bool) -> io:
         buffer: [0; MAX_SEED_BYTES],
     };
     pool.buffer[..seed.len()].copy_from_slice(seed);
-    let random = random.as_fd().as_raw_fd();
+    let random = random.as_raw_fd();
     // SAFETY: the kernel reads `bytes` bytes of `buffer`, which has so many, during the call.
     checked(unsafe { libc::ioctl(random, RNDADDENTROPY as libc::Ioctl, &raw const pool) })?;
+    Ok(())
+}
+
+/// Has the kernel's generator use at once what was added to it; `random` is its device.
+///
+/// # Errors
+/// `EPERM` where that is not permitted; `ENODATA` where the generator has not had enough entropy yet.
+pub(crate) fn reseed(random: BorrowedFd<'_>) -> io::Result<()> {
+    let random = random.as_raw_fd();
+    // SAFETY: takes no pointer.
+    checked(unsafe { libc::ioctl(random, RNDRESEEDCRNG as libc::Ioctl) })?;
     Ok(())
 }
 

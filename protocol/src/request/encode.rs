@@ -2,7 +2,7 @@
 //! are absent left out.
 
 use super::{
-    ConnectRequest, Control, Destination, GetFileRequest, GetTreeRequest, Leftovers,
+    ConnectRequest, Control, Destination, Entropy, GetFileRequest, GetTreeRequest, Leftovers,
     PutFileRequest, PutTreeRequest, Request, RunRequest, Shell, ShutdownMode, Target, Terminal,
     TerminalSize, Until,
 };
@@ -48,6 +48,11 @@ impl Request {
                 json.push_str(",\"op\":\"connect\"");
                 push_member(&mut json, "to", &json_string_of(&to.to_bytes()));
             }
+            Self::SetClock(time) => {
+                json.push_str(",\"op\":\"set_clock\"");
+                push_member(&mut json, "unix_ns", &time.nanoseconds().to_string());
+            }
+            Self::Reseed(entropy) => push_reseed(&mut json, entropy),
         }
         json.push('}');
         json
@@ -89,6 +94,14 @@ impl Target {
 
 fn size_members(TerminalSize { rows, cols }: TerminalSize) -> String {
     format!("\"rows\":{rows},\"cols\":{cols}")
+}
+
+fn push_reseed(json: &mut String, entropy: &Entropy) {
+    json.push_str(",\"op\":\"reseed\",\"entropy\":\"");
+    for byte in entropy.bytes() {
+        let _ = write!(json, "{byte:02x}");
+    }
+    json.push('"');
 }
 
 fn push_member(json: &mut String, name: &str, value: &str) {

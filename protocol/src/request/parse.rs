@@ -1,6 +1,7 @@
 //! A control frame's payload becomes a [`Request`], or a [`Refusal`] with its one sentence.
 
 use super::environment;
+use super::resume;
 use super::run;
 use super::stream;
 use super::{
@@ -59,6 +60,8 @@ impl Request {
             b"shutdown" => members.shutdown().map(Self::Shutdown),
             b"timings" => Ok(Self::Timings),
             b"connect" => stream::connect(&members).map(Self::Connect),
+            b"set_clock" => resume::set_clock(payload),
+            b"reseed" => resume::reseed(payload),
             _ => Err(unknown_operation(members.op)),
         }
     }
@@ -168,10 +171,8 @@ impl<'frame> Members<'frame> {
     fn put_file(&self) -> Result<PutFileRequest, Refusal> {
         let size = match self.size {
             None => 0,
-            Some(size) => size
-                .get()
-                .parse()
-                .map_err(|_| Refusal::new("'size' must be a whole number of bytes, 0 or more"))?,
+            Some(size) => text::whole_number(size.get())
+                .ok_or_else(|| Refusal::new("'size' must be a whole number of bytes, 0 or more"))?,
         };
         Ok(PutFileRequest {
             size,
@@ -281,8 +282,8 @@ pub(crate) fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, 
 /// Permission bits; a file type's bits, which a host's `stat` has beside them, are dropped as
 /// `chmod(2)` drops them.
 pub(crate) fn mode(value: &RawValue) -> Result<u32, Refusal> {
-    match value.get().parse::<u32>() {
-        Ok(mode) if mode <= 0o177_777 => Ok(mode & 0o7777),
+    match text::whole_number(value.get()) {
+        Some(mode) if mode <= 0o177_777 => Ok(mode as u32 & 0o7777),
         _ => Err(Refusal::new(
             "'mode' must be a whole number, the permission bits (0o7777 at most; a file type's bits are dropped)",
         )),
