@@ -10,6 +10,7 @@
 pub mod arch;
 pub mod cancel;
 pub mod channel;
+mod checksum;
 pub mod command;
 pub mod deadline;
 pub mod doctor;

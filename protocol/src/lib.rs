@@ -2,10 +2,12 @@
 //!
 //! Owns what stands on the wire: the five frames ([`frame`]), the decoder that takes bytes in any
 //! split ([`decoder`]), requests with each refusal's sentence ([`request`]), answers byte for byte
-//! as hosts in the field know them ([`response`]), trees as streams of entries ([`tree`]), and text that need not be UTF-8 ([`text`]).
+//! as hosts in the field know them ([`response`]), trees as streams of entries ([`tree`]),
+//! sums of files ([`checksum`]), and text that need not be UTF-8 ([`text`]).
 //! Refuses I/O: it knows neither sockets nor files. The normative text is `docs/protocol.md`.
 
 pub mod answer;
+pub mod checksum;
 pub mod decoder;
 mod float;
 pub mod frame;

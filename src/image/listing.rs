@@ -6,8 +6,8 @@
 use super::manifest::FileSum;
 use super::root::{Content, DeviceNumber, Root, RootEntry};
 use crate::cancel::Cancel;
+use crate::checksum::sum_of;
 use crate::printable::printable;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
@@ -156,7 +156,7 @@ pub(super) fn parse(text: &str) -> io::Result<Listing> {
 
 /// A UUID that follows from what a listing says alone (RFC 9562, version 8).
 pub(super) fn uuid_of(listing: &Listing) -> String {
-    let digest = Sha256::digest(text_of(listing));
+    let digest = sum_of(text_of(listing)).0;
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&digest[..16]);
     bytes[6] = bytes[6] & 0x0F | 0x80;

@@ -6,8 +6,8 @@
 use super::{ImageError, regular};
 use crate::arch::Arch;
 use crate::cancel::Cancel;
+use crate::checksum::{Summer, sum_of};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
@@ -34,7 +34,7 @@ impl FileSum {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self {
-            sha256: format!("{:x}", Sha256::digest(bytes)),
+            sha256: sum_of(bytes).to_string(),
             size: bytes.len() as u64,
         }
     }
@@ -44,10 +44,10 @@ impl FileSum {
     /// # Errors
     /// What the reader gives.
     pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
-        let mut digest = Sha256::new();
-        let size = io::copy(&mut reader, &mut digest)?;
+        let mut sum = Summer::default();
+        let size = io::copy(&mut reader, &mut sum)?;
         Ok(Self {
-            sha256: format!("{:x}", digest.finalize()),
+            sha256: sum.finish().to_string(),
             size,
         })
     }

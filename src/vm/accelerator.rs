@@ -6,9 +6,9 @@
 
 use super::record::boot_id;
 use crate::arch::Arch;
+use crate::checksum::sum_of;
 use crate::places;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -90,7 +90,7 @@ impl KvmVerdict {
         Self {
             path,
             boot_id: boot_id(),
-            key: format!("{:x}", Sha256::digest(key)),
+            key: sum_of(key).to_string(),
         }
     }
 
