@@ -14,6 +14,8 @@ let
     ++ [
       "-C link-arg=-Wl,--build-id=none"
       "-C force-frame-pointers=yes"
+      # As in scripts/lib/isolated-cargo.sh.
+      "--cfg sha2_backend_soft=\"compact\""
       # Where stdenv unpacks a source in the sandbox; panics name their place.
       "--remap-path-prefix=/build/source=/smolvm"
     ];

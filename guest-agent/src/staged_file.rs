@@ -1,4 +1,4 @@
-//! An upload under way: temporary file, mode, rename, all within one opened directory.
+//! An upload under way: temporary file, owner, mode, rename, all within one opened directory.
 //!
 //! Invariant: the target is the old file or the whole new one, and unless [`StagedFile::commit`]
 //! has renamed it, the temporary file goes with this value. The directory is opened once: a guest
@@ -6,11 +6,12 @@
 
 use crate::sys::directory::{self, Name};
 use crate::sys::{file, machine};
+use smolvm_protocol::request::Owner;
 use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt as _, fchown};
 
 /// How every temporary name begins.
 const PREFIX: &str = ".smolvm-put-";
@@ -65,16 +66,30 @@ impl StagedFile {
         self.file.write_all(bytes)
     }
 
+    /// Gives the file to whom it shall belong.
+    pub(crate) fn give_to(&self, owner: Owner) -> io::Result<()> {
+        fchown(&self.file, owner.uid, owner.gid)
+    }
+
     /// Gives the file its mode, where one is asked for (else it stays 0600), then its name. The mode comes last of what is done to the file,
-    /// since a write clears set-user-ID bits.
-    pub(crate) fn commit(mut self, mode: Option<u32>) -> io::Result<()> {
+    /// since a write and a change of its owner clear set-user-ID bits. With `sync`, both file and name are on disk then: where only the
+    /// name fails to get there, the target is the new file already.
+    pub(crate) fn commit(mut self, mode: Option<u32>, sync: bool) -> io::Result<()> {
         if let Some(mode) = mode {
             self.file.set_permissions(Permissions::from_mode(mode))?;
+        }
+        let mut directory = None;
+        if sync {
+            self.file.sync_all()?;
+            // One that is open by `O_PATH` alone cannot be synced.
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+            let opened = directory::open_within(self.directory.as_fd(), c".", flags)?;
+            directory = Some(File::from(opened));
         }
         let (temporary, target) = (self.temporary.as_c_str(), self.target.as_c_str());
         file::rename_within(&self.directory, temporary, target)?;
         self.renamed = true;
-        Ok(())
+        directory.map_or(Ok(()), |directory| directory.sync_all())
     }
 }
 

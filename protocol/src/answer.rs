@@ -3,6 +3,7 @@
 //! Owns the reading of a control frame from an agent, today's and ours alike. Unknown members are
 //! ignored; text that is no UTF-8 is shown as U+FFFD.
 
+use crate::checksum::Checksum;
 use crate::response::Usage;
 use crate::text::{self, present, shown};
 use serde::Deserialize;
@@ -45,6 +46,8 @@ pub struct Answer {
     pub mode: Option<u32>,
     /// A file's size in bytes as `stat` says.
     pub size: Option<u64>,
+    /// The SHA-256 sum of a file's content.
+    pub sha256: Option<Checksum>,
     /// How many entries of a tree were stored or sent, the root included.
     pub entries: Option<u64>,
     /// The first paths of a tree that were left out; empty where there is none.
@@ -121,6 +124,7 @@ impl Answer {
             "timings",
             "mode",
             "size",
+            "sha256",
             "entries",
             "skipped",
             "stepped",
@@ -143,6 +147,7 @@ impl Answer {
             timings,
             mode,
             size,
+            sha256,
             entries,
             skipped,
             stepped,
@@ -177,6 +182,12 @@ impl Answer {
             timings: collection("timings", timings)?,
             mode: number("mode", mode)?,
             size: number("size", size)?,
+            sha256: present(sha256)
+                .map(|sum| {
+                    Checksum::from_hex(&bytes("sha256", sum)?)
+                        .ok_or_else(|| broken(&"'sha256' is no SHA-256 sum"))
+                })
+                .transpose()?,
             entries: number("entries", entries)?,
             skipped: collection::<Vec<&RawValue>>("skipped", skipped)?
                 .unwrap_or_default()
@@ -260,6 +271,9 @@ mod tests {
         assert_eq!(answer.timings, Some([("b_us".to_owned(), 7)].into()));
         let answer = Answer::parse(br#"{"ok": true, "stepped": false, "offset_ns": -7}"#).unwrap();
         assert_eq!((answer.stepped, answer.offset_ns), (Some(false), Some(-7)));
+        let sum = Checksum([0xa5; 32]);
+        let answer = Answer::parse(format!(r#"{{"ok": true, "sha256": "{sum}"}}"#).as_bytes());
+        assert_eq!(answer.unwrap().sha256, Some(sum));
         let answer = Answer::parse(br#"{"ok": false, "error": "no \udc80"}"#).unwrap();
         assert_eq!(answer.error.as_deref(), Some("no \u{fffd}"));
     }
@@ -297,6 +311,7 @@ mod tests {
             b"\xff",
             b"{\"ok\":1}",
             b"{\"ok\":true,\"exit_code\":\"0\"}",
+            b"{\"ok\":true,\"sha256\":\"00\"}",
             b"{\"ok\":true,\"features\":[1]}",
             b"{\"ok\":true,\"skipped\":[1]}",
             b"{\"ok\":true,\"stepped\":1,\"offset_ns\":0}",

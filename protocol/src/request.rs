@@ -12,6 +12,7 @@ mod resume;
 mod run;
 mod stream;
 
+use crate::checksum::Checksum;
 use crate::response::Refusal;
 use std::time::Duration;
 
@@ -255,13 +256,33 @@ pub struct Destination {
     pub name: Option<Vec<u8>>,
     /// Permission bits (at most 0o7777) of the new file; absent leaves 0600.
     pub mode: Option<u32>,
+    /// What the bytes' sum must be for them to be stored (`sha256`).
+    pub sha256: Option<Checksum>,
+    /// The user and the group that the new file gets, each where it is there (`file_owner`).
+    pub owner: Owner,
+    /// Whether the file is on disk, and its name too, before the answer (`put_sync`).
+    pub sync: bool,
 }
+
+/// Whose a file becomes; what is absent stays the agent's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number, [`MAX_ID`] at most.
+    pub uid: Option<u32>,
+    /// The group's number, [`MAX_ID`] at most.
+    pub gid: Option<u32>,
+}
+
+/// The largest number of a user or group: the one above means "as it is" to `chown(2)`.
+pub const MAX_ID: u32 = u32::MAX - 1;
 
 /// A file to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetFileRequest {
     /// The file, as given; never empty.
     pub path: Vec<u8>,
+    /// Whether the bytes' sum follows them (`sha256`).
+    pub sha256: bool,
 }
 
 /// A tree to store; its entries follow the request.

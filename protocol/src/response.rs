@@ -4,6 +4,7 @@
 //! `json.dumps`. Frames of output and files are not here: they are raw bytes.
 
 use crate::PROTOCOL_VERSION;
+use crate::checksum::Checksum;
 use crate::python_scalar::{float, json_string};
 use crate::text::{json_string_of, word};
 use std::fmt;
@@ -167,6 +168,13 @@ pub enum Response<'a> {
         /// What `stat` says; the content may be longer or shorter.
         size: u64,
     },
+    /// All of a file's content was sent.
+    FileSent {
+        /// The sum of what was sent.
+        sha256: Checksum,
+        /// How many bytes that were.
+        size: u64,
+    },
     /// A tree is stored, or all of it was sent.
     Tree {
         /// How many entries there were, the root included, without what was left out.
@@ -235,6 +243,9 @@ impl Response<'_> {
             Self::Credit(bytes) => format!("{{\"op\": \"credit\", \"bytes\": {bytes}}}"),
             Self::File { mode, size } => {
                 format!("{{\"ok\": true, \"mode\": {mode}, \"size\": {size}}}")
+            }
+            Self::FileSent { sha256, size } => {
+                format!("{{\"ok\": true, \"sha256\": \"{sha256}\", \"size\": {size}}}")
             }
             Self::Tree { entries, skipped } => format!(
                 "{{\"ok\": true, \"entries\": {entries}, \"skipped\": [{}]}}",
@@ -357,6 +368,13 @@ mod tests {
                     skipped: &[b"a\xff".to_vec(), b"b".to_vec()],
                 },
                 r#"{"ok": true, "entries": 3, "skipped": ["a\udcff", "b"]}"#,
+            ),
+            (
+                Response::FileSent {
+                    sha256: Checksum([0xa5; 32]),
+                    size: 7,
+                },
+                r#"{"ok": true, "sha256": "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5", "size": 7}"#,
             ),
             (Response::ShuttingDown, r#"{"ok": true}"#),
             (Response::Connected, r#"{"ok": true}"#),

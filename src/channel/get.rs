@@ -44,6 +44,7 @@ impl Channel {
     ) -> Result<Fetched, ChannelError> {
         let request = Request::GetFile(GetFileRequest {
             path: path.to_owned(),
+            sha256: false,
         });
         let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
         let outcome = download(&mut exchange, sink, deadline);

@@ -64,6 +64,7 @@ impl Guest {
             path: remote.as_ref().as_bytes().to_vec(),
             name: transfer.name,
             mode: transfer.mode,
+            ..Destination::default()
         };
         let mut counted = Counted::new(reader, transfer.progress);
         match self.way() {

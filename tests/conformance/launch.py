@@ -3,12 +3,13 @@
 Called as `launch.py OPTIONS COMMAND…`, OPTIONS being a JSON object: `ignore` and `block` (signal
 numbers), `drop_override` (root without the right to pass over file modes), `drop_set_ids` (root
 that may not become anybody else), `harmless` (root that can neither set
-the clock nor feed the kernel's generator), `file_bytes` (the longest
+the clock nor feed the kernel's generator), `drop_chown` (root that may not give files away), `fail_sync` (`fsync` fails with EIO), `file_bytes` (the longest
 file it may write), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -17,22 +18,24 @@ import struct
 import sys
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 2, 24, 38
-CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_TIME = 1, 2, 6, 7, 21, 25
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID = 0, 1, 2, 6, 7
+CAP_SYS_ADMIN, CAP_SYS_TIME = 21, 25
 
 
 # `clone3`: the last system call of Linux 5.3. From 424 on numbers are the same on all architectures.
 LAST_CALL = 435
-ENOSYS = 38
+JUMP_IF_EQUAL, JUMP_IF_GREATER = 0x15, 0x25
+FSYNC = {"x86_64": 74, "aarch64": 82}
 
 
-def refuse_later_calls():
-    """Has the kernel answer calls that came after Linux 5.3 as that one does."""
+def refuse_calls(comparison, number, error):
+    """Has the kernel answer calls whose number compares so with `error`."""
     program = b"".join(
         struct.pack("HBBI", *each)
         for each in [
             (0x20, 0, 0, 0),  # load the call's number
-            (0x25, 0, 1, LAST_CALL),  # greater: the next, else the one after it
-            (0x06, 0, 0, 0x0005_0000 | ENOSYS),  # fail
+            (comparison, 0, 1, number),  # it is so: the next, else the one after it
+            (0x06, 0, 0, 0x0005_0000 | error),  # fail
             (0x06, 0, 0, 0x7FFF_0000),  # allow
         ]
     )
@@ -64,12 +67,16 @@ def main():
         dropped += [CAP_SETGID, CAP_SETUID]
     if options.get("harmless"):
         dropped += [CAP_SYS_ADMIN, CAP_SYS_TIME]
+    if options.get("drop_chown"):
+        dropped.append(CAP_CHOWN)
     if os.getuid() == 0:
         for capability in dropped:
             if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
                 sys.exit(f"launch.py: cannot drop capability {capability}: errno {ctypes.get_errno()}")
+    if options.get("fail_sync"):
+        refuse_calls(JUMP_IF_EQUAL, FSYNC[os.uname().machine], errno.EIO)
     if options.get("kernel_5_3"):
-        refuse_later_calls()
+        refuse_calls(JUMP_IF_GREATER, LAST_CALL, errno.ENOSYS)
     os.execvp(sys.argv[2], sys.argv[2:])
 
 

@@ -23,8 +23,10 @@ ACCEPTED = [(JSON, b'{"ok": true}')]
 NOT_SERVED = "shutdown is not served here: smolvm-guest-agent init does not run as process 1 of this guest"
 
 FEATURES = [
-    *("shutdown", "timings", "put_tree", "get_tree", "run_argv", "run_cwd", "run_usage", "run_until_exit", "run_user"),
+    *("shutdown", "timings", "put_tree", "get_tree"),
+    *("run_argv", "run_cwd", "run_usage", "run_until_exit", "run_user"),
     *("run_stdin", "run_signal", "run_pty", "connect", "set_clock", "reseed"),
+    *("sha256", "file_owner", "put_sync"),
 ]
 
 

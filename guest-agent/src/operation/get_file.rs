@@ -1,4 +1,5 @@
-//! `get_file`: a header with the file's mode and size, its content in DATA frames, EOF.
+//! `get_file`: a header with the file's mode and size, its content in DATA frames, EOF; and the sum of what
+//! was sent, where that is asked for.
 //!
 //! The content is streamed to its real end, whatever `stat` said: files of `/proc` say 0. Opening
 //! never blocks, and a file that is none by then is refused. After the header an error can only be
@@ -9,6 +10,8 @@ use crate::os_error;
 use crate::permits::Permit;
 use crate::server::Agent;
 use crate::sys::file;
+use sha2::{Digest as _, Sha256};
+use smolvm_protocol::checksum::Checksum;
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
 use smolvm_protocol::request::GetFileRequest;
 use smolvm_protocol::response::{Refusal, Response};
@@ -27,6 +30,7 @@ pub(crate) fn serve(
 ) -> Result<(), ConnectionError> {
     let _permit = agent.served.acquire(connection)?;
     let opened = open(&request.path);
+    let mut sent = request.sha256.then(Sent::default);
     drop(request);
     drop(turn);
     let (file, metadata) = match opened {
@@ -38,7 +42,16 @@ pub(crate) fn serve(
         size: metadata.size(),
     };
     connection.answer(&header, None)?;
-    stream(connection, file.as_fd(), &mut frame())?.map_err(ConnectionError::System)
+    stream(connection, file.as_fd(), &mut frame(), sent.as_mut())?
+        .map_err(ConnectionError::System)?;
+    let Some(Sent { sum, bytes }) = sent else {
+        return Ok(());
+    };
+    let last = Response::FileSent {
+        sha256: Checksum(sum.finalize().into()),
+        size: bytes,
+    };
+    connection.answer(&last, None)
 }
 
 fn open(path: &[u8]) -> Result<(File, Metadata), Refusal> {
@@ -68,11 +81,19 @@ pub(super) fn frame() -> Vec<u8> {
     Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES)
 }
 
-/// Sends what can be read from `file` as DATA frames and EOF, which is missing where reading fails.
+/// What was sent of a file.
+#[derive(Default)]
+pub(super) struct Sent {
+    sum: Sha256,
+    bytes: u64,
+}
+
+/// Sends what can be read from `file` as DATA frames and EOF, which is missing where reading fails. `sent` is told of all bytes.
 pub(super) fn stream(
     connection: &mut Connection<'_>,
     file: BorrowedFd<'_>,
     frame: &mut Vec<u8>,
+    mut sent: Option<&mut Sent>,
 ) -> Result<io::Result<()>, ConnectionError> {
     loop {
         frame.clear();
@@ -87,5 +108,10 @@ pub(super) fn stream(
         }
         frame[..HEADER_BYTES].copy_from_slice(&FrameHeader::new(FrameType::DATA, length).encode());
         connection.send_all(frame, None)?;
+        // Sent first, so that the host has something to do meanwhile.
+        if let Some(sent) = &mut sent {
+            sent.sum.update(&frame[HEADER_BYTES..]);
+            sent.bytes += length as u64;
+        }
     }
 }

@@ -185,7 +185,7 @@ impl Sender {
                 self.listing.clear();
             }
             Some(file) => {
-                stream(connection, file.as_fd(), &mut self.frame)?
+                stream(connection, file.as_fd(), &mut self.frame, None)?
                     .map_err(|error| self.refused(error))?;
             }
             None => {}

@@ -5,7 +5,7 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 15] = [
+const FEATURES: [&str; 18] = [
     "shutdown",
     "timings",
     "put_tree",
@@ -21,6 +21,9 @@ const FEATURES: [&str; 15] = [
     "connect",
     "set_clock",
     "reseed",
+    "sha256",
+    "file_owner",
+    "put_sync",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

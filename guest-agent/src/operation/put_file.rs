@@ -1,4 +1,5 @@
-//! `put_file`: DATA frames into a temporary file beside the target, then a rename over it.
+//! `put_file`: DATA frames into a temporary file beside the target, then a rename over it, once the sum of
+//! what came is the one that was asked for.
 //!
 //! Whatever is wrong with the request or the disk, the payload is read to its end before the answer,
 //! so that the host is never cut off while it sends. Unless all went well, nothing is left behind.
@@ -8,8 +9,10 @@ use crate::permits::Permit;
 use crate::server::Agent;
 use crate::staged_file::StagedFile;
 use crate::{os_error, path};
+use sha2::{Digest as _, Sha256};
+use smolvm_protocol::checksum::Checksum;
 use smolvm_protocol::frame::{FrameHeader, FrameType};
-use smolvm_protocol::request::{Destination, PutFileRequest};
+use smolvm_protocol::request::{Destination, Owner, PutFileRequest};
 use smolvm_protocol::response::{Refusal, Response};
 use smolvm_protocol::text::shown;
 use std::ffi::OsStr;
@@ -40,7 +43,11 @@ pub(crate) fn serve(
 /// An upload that can go on.
 struct Upload {
     file: StagedFile,
+    /// The sum that the bytes must have, and theirs so far.
+    sum: Option<(Checksum, Sha256)>,
+    owner: Owner,
     mode: Option<u32>,
+    sync: bool,
 }
 
 impl Upload {
@@ -52,11 +59,17 @@ impl Upload {
         })?;
         Ok(Self {
             file,
+            sum: destination.sha256.map(|sum| (sum, Sha256::new())),
+            owner: destination.owner,
             mode: destination.mode,
+            sync: destination.sync,
         })
     }
 
     fn write(mut self, bytes: &[u8]) -> Result<Self, Refusal> {
+        if let Some((_, sum)) = &mut self.sum {
+            sum.update(bytes);
+        }
         match self.file.write(bytes) {
             Ok(()) => Ok(self),
             Err(error) => Err(Refusal::new(os_error::sentence(&error))),
@@ -64,8 +77,24 @@ impl Upload {
     }
 
     fn finish(self) -> Result<(), Refusal> {
+        if let Some((wanted, sum)) = self.sum {
+            let arrived = Checksum(sum.finalize().into());
+            if arrived != wanted {
+                return Err(Refusal::new(format!(
+                    "the content that arrived has the SHA-256 sum {arrived}, not the {wanted} of 'sha256'"
+                )));
+            }
+        }
+        if self.owner != Owner::default() {
+            self.file.give_to(self.owner).map_err(|error| {
+                Refusal::new(format!(
+                    "cannot set the owner: {}",
+                    os_error::sentence(&error)
+                ))
+            })?;
+        }
         self.file
-            .commit(self.mode)
+            .commit(self.mode, self.sync)
             .map_err(|error| Refusal::new(os_error::sentence(&error)))
     }
 }

@@ -168,7 +168,7 @@ impl Receiver {
             self.complete(0)?;
             return Ok(true);
         };
-        file.commit(mode)
+        file.commit(mode, false)
             .map_err(|error| self.refused("cannot create file: ", error))?;
         Ok(false)
     }

@@ -2,9 +2,9 @@
 //! are absent left out.
 
 use super::{
-    ConnectRequest, Control, Destination, Entropy, GetFileRequest, GetTreeRequest, Leftovers,
-    PutFileRequest, PutTreeRequest, Request, RunRequest, Shell, ShutdownMode, Target, Terminal,
-    TerminalSize, Until,
+    ConnectRequest, Control, Entropy, GetFileRequest, GetTreeRequest, Leftovers, PutFileRequest,
+    PutTreeRequest, Request, RunRequest, Shell, ShutdownMode, Target, Terminal, TerminalSize,
+    Until,
 };
 use crate::PROTOCOL_VERSION;
 use crate::response::signal_name;
@@ -20,9 +20,12 @@ impl Request {
             Self::Ping => json.push_str(",\"op\":\"ping\""),
             Self::Run(run) => push_run(&mut json, run),
             Self::PutFile(put) => push_put_file(&mut json, put),
-            Self::GetFile(GetFileRequest { path }) => {
+            Self::GetFile(GetFileRequest { path, sha256 }) => {
                 json.push_str(",\"op\":\"get_file\"");
                 push_member(&mut json, "path", &json_string_of(path));
+                if *sha256 {
+                    push_member(&mut json, "sha256", "true");
+                }
             }
             Self::PutTree(PutTreeRequest { path, name }) => {
                 json.push_str(",\"op\":\"put_tree\"");
@@ -163,13 +166,25 @@ fn push_run(json: &mut String, run: &RunRequest) {
 
 fn push_put_file(json: &mut String, put: &PutFileRequest) {
     json.push_str(",\"op\":\"put_file\"");
-    if let Ok(Destination { path, name, mode }) = &put.destination {
-        push_member(json, "path", &json_string_of(path));
-        if let Some(name) = name {
+    if let Ok(to) = &put.destination {
+        push_member(json, "path", &json_string_of(&to.path));
+        if let Some(name) = &to.name {
             push_member(json, "name", &json_string_of(name));
         }
-        if let Some(mode) = mode {
-            push_member(json, "mode", &mode.to_string());
+        for (name, number) in [
+            ("mode", to.mode),
+            ("uid", to.owner.uid),
+            ("gid", to.owner.gid),
+        ] {
+            if let Some(number) = number {
+                push_member(json, name, &number.to_string());
+            }
+        }
+        if let Some(sum) = to.sha256 {
+            push_member(json, "sha256", &format!("\"{sum}\""));
+        }
+        if to.sync {
+            push_member(json, "sync", "true");
         }
     }
     push_member(json, "size", &put.size.to_string());

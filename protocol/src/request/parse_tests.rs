@@ -1,6 +1,6 @@
 //! What each request parses to, and the sentence of each refusal.
 
-use super::super::{Leftovers, MAX_ENVIRONMENT_ENTRIES, RunRequest, Shell, Timeout, Until};
+use super::super::{Leftovers, MAX_ENVIRONMENT_ENTRIES, Owner, RunRequest, Shell, Timeout, Until};
 use super::*;
 use crate::response::Refusal;
 use quickcheck::quickcheck;
@@ -356,6 +356,7 @@ fn put_file_takes_its_members_and_a_file_type_in_mode_is_dropped() {
                 path: b"/a".to_vec(),
                 name: Some(b"b".to_vec()),
                 mode: Some(0o644),
+                ..Destination::default()
             }),
         }
     );
@@ -373,6 +374,22 @@ fn put_file_with_a_valid_size_keeps_it_beside_the_refusal() {
             r#""size":4,"path":"a","mode":-1"#,
             "'mode' must be a whole number, the permission bits (0o7777 at most; a file type's bits are dropped)",
         ),
+        (
+            r#""size":4,"path":"a","sha256":"00""#,
+            "'sha256' must be 64 hex digits, the SHA-256 sum of the content",
+        ),
+        (
+            r#""size":4,"path":"a","uid":-1"#,
+            "'uid' must be a whole number, 0 to 4294967294",
+        ),
+        (
+            r#""size":4,"path":"a","gid":4294967295"#,
+            "'gid' must be a whole number, 0 to 4294967294",
+        ),
+        (
+            r#""size":4,"path":"a","sync":1"#,
+            "'sync' must be true or false",
+        ),
     ] {
         let put = put(&format!(r#"{{"op":"put_file",{members}}}"#));
         assert_eq!(
@@ -380,6 +397,35 @@ fn put_file_with_a_valid_size_keeps_it_beside_the_refusal() {
             (4, Err(Refusal::new(sentence)))
         );
     }
+}
+
+#[test]
+fn additions_to_put_file_and_get_file_are_taken_and_null_counts_as_absent() {
+    let destination = Destination {
+        path: b"/a".to_vec(),
+        mode: Some(0o600),
+        sha256: Checksum::from_hex(&[b'A'; 64]),
+        owner: Owner {
+            uid: Some(MAX_ID),
+            gid: Some(0),
+        },
+        sync: true,
+        ..Destination::default()
+    };
+    for request in [
+        Request::PutFile(PutFileRequest {
+            size: 3,
+            destination: Ok(destination),
+        }),
+        Request::GetFile(GetFileRequest {
+            path: b"/a".to_vec(),
+            sha256: true,
+        }),
+    ] {
+        assert_eq!(Request::parse(request.to_json().as_bytes()), Ok(request));
+    }
+    let null = r#"{"op":"put_file","path":"/a","sha256":null,"uid":null,"gid":null,"sync":null}"#;
+    assert_eq!(put(null), put(r#"{"op":"put_file","path":"/a"}"#));
 }
 
 #[test]
@@ -406,10 +452,15 @@ fn get_file_needs_a_path() {
     assert_eq!(
         Request::parse(br#"{"op":"get_file","path":"a/../b"}"#),
         Ok(Request::GetFile(GetFileRequest {
-            path: b"a/../b".to_vec()
+            path: b"a/../b".to_vec(),
+            sha256: false,
         }))
     );
     assert_eq!(refusal(r#"{"op":"get_file"}"#), "missing 'path'");
+    assert_eq!(
+        refusal(r#"{"op":"get_file","path":"a","sha256":"00"}"#),
+        "'sha256' must be true or false"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! limit. They are found by hand: a second walk by serde would be several KB of code in the agent.
 
 use super::environment;
-use super::parse::{Members, required_bytes};
+use super::parse::{Members, flag, required_bytes};
 use super::stream;
 use super::{Leftovers, RunRequest, Shell, Timeout, Until};
 use crate::float;
@@ -48,8 +48,8 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
     }
     c_string("cwd", members.cwd, &mut run.directory)?;
     c_string("user", members.user, &mut run.user)?;
-    run.usage = truth("usage", members.usage)?;
-    run.stdin = truth("stdin", members.stdin)?;
+    run.usage = flag("usage", members.usage)?;
+    run.stdin = flag("stdin", members.stdin)?;
     run.until = until(members)?;
     if let Some(pty) = present(members.pty) {
         run.terminal = Some(stream::terminal(pty)?);
@@ -65,16 +65,6 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
         run.until = Until::Exit(Leftovers::Keep);
     }
     Ok(run)
-}
-
-fn truth(member: &str, value: Option<&RawValue>) -> Result<bool, Refusal> {
-    match present(value).map(RawValue::get) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        _ => Err(Refusal::new(
-            ["'", member, "' must be true or false"].concat(),
-        )),
-    }
 }
 
 fn until(members: &Members<'_>) -> Result<Until, Refusal> {

@@ -84,8 +84,8 @@ pub(crate) fn loopback(guest: &Guest) -> Checked {
     let size = program.metadata().map_err(|error| error.to_string())?.len();
     let destination = Destination {
         path: b"/tmp/client".to_vec(),
-        name: None,
         mode: Some(0o755),
+        ..Destination::default()
     };
     guest
         .channel()?

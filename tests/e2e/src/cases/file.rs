@@ -33,8 +33,8 @@ fn put(
     })?;
     let destination = Destination {
         path: path.into(),
-        name: None,
         mode,
+        ..Destination::default()
     };
     channel.put_file(
         &mut Pattern::new(seed, size),

@@ -35,8 +35,10 @@ pub(crate) fn file(agent: &OwnAgent) -> Checked {
     io::copy(&mut Pattern::new(1, size), &mut file).map_err(failed)?;
     drop(file);
     let mut client = agent.connect()?;
-    let path_bytes = path.as_bytes().to_vec();
-    let request = frame_of(&Request::GetFile(GetFileRequest { path: path_bytes }));
+    let request = frame_of(&Request::GetFile(GetFileRequest {
+        path: path.as_bytes().to_vec(),
+        sha256: false,
+    }));
     client.write(&request).map_err(failed)?;
     client.half_close().map_err(failed)?;
     let received = client.receive_all();

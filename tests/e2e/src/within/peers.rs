@@ -65,7 +65,10 @@ pub(crate) fn allowed(agent: &OwnAgent) -> Checked {
     }));
     put.extend_from_slice(b"\x04\0\0\0\x04four\x05\0\0\0\0");
     let stored = agent.ask(&put)?.answer()?;
-    let get = frame_of(&Request::GetFile(GetFileRequest { path }));
+    let get = frame_of(&Request::GetFile(GetFileRequest {
+        path,
+        sha256: false,
+    }));
     let fetched = agent.ask(&get);
     let _ = std::fs::remove_file(TRACE);
     holds(&format!("stored: {stored:?}"), stored.ok)?;
