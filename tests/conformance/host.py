@@ -4,10 +4,14 @@ Owns one connection to an agent, on which a case may send what no host should, a
 Refuses to interpret: an answer stays the bytes that arrived, so that a case can compare them exactly.
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import select
 import socket
 import struct
+import termios
 import time
 
 from smolvm_vsock import ConnectionClosedError, NoAnswerError, protocol
@@ -96,6 +100,11 @@ class Connection:
     def half_close(self):
         self._client.half_close()
 
+    def shut_down(self):
+        """Hangs up while another thread may still read, which then comes to the end."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
     def _within(self, seconds):
         """The client's connection, with that much time for what is done next."""
         self._client.deadline = Deadline.after(seconds)
@@ -141,6 +150,10 @@ class Connection:
             assert kind == STDOUT, (kind, payload)
             got += payload
         return got
+
+    def is_taken(self):
+        """Whether the agent has read all that was sent."""
+        return struct.unpack("i", fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)))[0] == 0
 
     def silent_for(self, seconds):
         """Whether nothing, not even a close, arrives within that time."""

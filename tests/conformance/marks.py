@@ -43,6 +43,10 @@ class Marks:
             os.mkfifo(gate)
         return f": <{gate}"
 
+    def until_acting_on(self, signals, name):
+        """The same for a shell that has traps for those signals, and acts on them meanwhile."""
+        return f'(trap "" {signals}; {self.until(name)}) >/dev/null 2>&1 & while :; do wait $!; [ $? -gt 128 ] || break; done'
+
     def set(self, name):
         self._gates.append(os.open(self.path(f"{name}.gate"), os.O_RDWR))
 

@@ -26,6 +26,14 @@ def test_ping_answer_names_version_and_protocol(agent):
     assert payload == text(pong)
 
 
+FEATURES = "shutdown timings put_tree get_tree run_argv run_cwd run_usage run_until_exit run_user run_stdin run_signal run_pty connect"
+
+
+@pytest.mark.ours("the published agent knows no features")
+def test_features_are_listed_in_their_order(agent):
+    assert agent.ask(op="ping").control["features"][: len(FEATURES.split())] == FEATURES.split()
+
+
 @pytest.mark.ours("the published agent knows no features")
 def test_features_if_any_are_strings(agent):
     features = agent.ask(op="ping").control.get("features", [])
