@@ -4,7 +4,7 @@ Called as `launch.py OPTIONS COMMAND…`, OPTIONS being a JSON object: `ignore` 
 numbers), `drop_override` (root without the right to pass over file modes), `drop_set_ids` (root
 that may not become anybody else), `harmless` (root that can neither set
 the clock nor feed the kernel's generator), `drop_chown` (root that may not give files away), `fail_sync` (`fsync` fails with EIO), `file_bytes` (the longest
-file it may write), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
+file it may write), `files` (what stands in place of which file, in a mount namespace of its own), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
 
@@ -20,6 +20,7 @@ import sys
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 2, 24, 38
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID = 0, 1, 2, 6, 7
 CAP_SYS_ADMIN, CAP_SYS_TIME = 21, 25
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 
 
 # `clone3`: the last system call of Linux 5.3. From 424 on numbers are the same on all architectures.
@@ -46,6 +47,17 @@ def refuse_calls(comparison, number, error):
         sys.exit(f"launch.py: cannot set a filter of system calls: errno {ctypes.get_errno()}")
 
 
+def replace_files(files):
+    """Has this process, and what it starts, see other files at those paths."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    steps = [lambda: libc.unshare(CLONE_NEWNS), lambda: libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)]
+    for path, other in files.items():
+        steps.append(lambda path=path, other=other: libc.mount(other.encode(), path.encode(), None, MS_BIND, None))
+    for step in steps:
+        if step() != 0:
+            sys.exit(f"launch.py: cannot replace files: errno {ctypes.get_errno()}")
+
+
 def main():
     options = json.loads(sys.argv[1])
     # Python ignores the first two itself, a shell the next two in what it runs in the background, nohup the last.
@@ -54,6 +66,8 @@ def main():
     for number in options.get("ignore", []):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, options.get("block", []))
+    if "files" in options:
+        replace_files(options["files"])
     if "file_bytes" in options:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_bytes"], options["file_bytes"]))
     for number, wanted in options.get("descriptors", []):
