@@ -184,7 +184,7 @@ def test_exactly_the_window_is_taken_behind_a_target_that_reads_nothing(agent, t
         assert len(received(peer, flow.sent)) == flow.sent
 
 
-def test_what_is_not_handed_on_is_not_credited(agent, folder):
+def test_what_the_target_has_not_been_handed_is_not_credited(agent, folder):
     with listening(agent.patience, f"{folder}/target") as target, flowing(agent, target) as (flow, peer):
         flow.fill()
         arrived = struct.unpack("i", fcntl.ioctl(peer, termios.FIONREAD, bytes(4)))[0]
@@ -248,7 +248,7 @@ def test_hang_up_in_the_middle_of_input_closes_the_targets_socket(agent, target)
     assert is_closed(peer)
 
 
-def test_hang_up_is_seen_behind_a_full_window(agent, target):
+def test_hang_up_of_a_stream_is_seen_behind_a_full_window(agent, target):
     with flowing(agent, target) as (flow, peer):
         flow.fill()
         peer.settimeout(agent.at_once)

@@ -172,7 +172,7 @@ def full(agent, marks):
         yield flow
 
 
-def test_signal_and_resize_are_acted_on_behind_a_full_window(full, marks):
+def test_signal_and_resize_are_acted_on_behind_a_terminal_that_takes_no_more(full, marks):
     full.send(signal("USR1"))
     full.wait_stdout(b"heard\n")
     full.send(resize(33, 44))
@@ -181,7 +181,7 @@ def test_signal_and_resize_are_acted_on_behind_a_full_window(full, marks):
     assert full.answer().control["exit_code"] == 0
 
 
-def test_hang_up_is_seen_behind_a_full_window(agent, full, marks):
+def test_hang_up_is_seen_behind_a_terminal_that_takes_no_more(agent, full, marks):
     shell = marks.pid("shell")
     full.__exit__()
     wait_until(lambda: not runs(shell), agent.at_once, "it is ended")
