@@ -75,13 +75,13 @@ workers=8
 status=0
 for agent in "${chosen[@]}"; do
     arguments_for "$agent"
-    cases=$PROJECT/tests/conformance
+    cases=("$PROJECT/tests/conformance")
     case $agent in
-    vm:*) cases=$cases/test_hosts.py workers=1 ;;
+    vm:*) cases=("$PROJECT"/tests/conformance/test_hosts{,_streams}.py) workers=1 ;;
     esac
     say "conformance: $agent"
     code=0
-    PYTHONDONTWRITEBYTECODE=1 "$environment/bin/python" -m pytest "$cases" -q -n "$workers" --maxschedchunk 1 \
+    PYTHONDONTWRITEBYTECODE=1 "$environment/bin/python" -m pytest "${cases[@]}" -q -n "$workers" --maxschedchunk 1 \
         "${quick[@]}" "${arguments[@]}" "$@" || code=$?
     [ "$status" != 0 ] || status=$code
 done

@@ -16,6 +16,7 @@ import time
 
 from smolvm_vsock import ConnectionClosedError, NoAnswerError, protocol
 from smolvm_vsock import connection as client
+from smolvm_vsock.connect import ConnectAddress
 from smolvm_vsock.deadline import Deadline
 
 JSON, STDOUT, STDERR, DATA, EOF = (
@@ -170,6 +171,14 @@ class Connection:
         except ConnectionClosedError:
             pass
         return True
+
+
+def connect_by_vmm(path, patience):
+    """Connects to an agent in a VM by the Unix socket of its VMM."""
+    opened = ConnectAddress(str(path), protocol.SMOLVM_AGENT_PORT).open(Deadline.after(patience))
+    # A socket of its own, whose number stays open when the client's is closed.
+    with contextlib.closing(opened):
+        return Connection(socket.socket(fileno=os.dup(opened.fileno())), patience)
 
 
 def connect(path, patience, reset_is_close=False):
