@@ -43,8 +43,8 @@ struct Answer {
     addresses: Mutex<Vec<Address>>,
 }
 
-/// The addresses of a TCP port at `host`, an address or a name; none where that is not known by
-/// `deadline`.
+/// The addresses of a TCP port at `host`, an address or a name: none where nobody knows that; `None`
+/// where nobody has said so by `deadline`, or where too many names are asked for already.
 ///
 /// # Errors
 /// The connection ended meanwhile, or there is no thread to be had.
@@ -53,19 +53,19 @@ pub(crate) fn resolve(
     host: CString,
     port: u16,
     deadline: Instant,
-) -> Result<Vec<Address>, ConnectionError> {
+) -> Result<Option<Vec<Address>>, ConnectionError> {
     // RFC 6761, 6.3: whoever the name servers are.
     if host.as_bytes().eq_ignore_ascii_case(b"localhost") {
         let mut addresses = Address::of_tcp(c"127.0.0.1", port, Lookup::Numeric);
         addresses.extend(Address::of_tcp(c"::1", port, Lookup::Numeric));
-        return Ok(addresses);
+        return Ok(Some(addresses));
     }
     let addresses = Address::of_tcp(&host, port, Lookup::Numeric);
     if !addresses.is_empty() {
-        return Ok(addresses);
+        return Ok(Some(addresses));
     }
     let Some(place) = Place::take() else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let answer = Arc::new(Answer {
         flag: EventFd::new().map_err(ConnectionError::System)?,
@@ -85,17 +85,19 @@ pub(crate) fn resolve(
     connection.watch(&answer.flag, Source::Resolved)?;
     let waited = loop {
         match connection.wait(Some(deadline)) {
-            Ok(woken) if woken.has(Source::Resolved) => break Ok(()),
-            Ok(_) if Instant::now() >= deadline => break Ok(()),
+            Ok(woken) if woken.has(Source::Resolved) => break Ok(true),
+            Ok(_) if Instant::now() >= deadline => break Ok(false),
             Ok(_) => {}
             Err(error) => break Err(error),
         }
     };
     connection.unwatch(&answer.flag)?;
-    waited?;
+    if !waited? {
+        return Ok(None);
+    }
     let mut addresses = answer
         .addresses
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    Ok(std::mem::take(&mut *addresses))
+    Ok(Some(std::mem::take(&mut *addresses)))
 }

@@ -55,14 +55,20 @@ fn reach(
 ) -> Result<Result<OwnedFd, String>, ConnectionError> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     let addresses = match target {
-        Target::Unix { path } => vec![Address::of_unix(path)],
+        Target::Unix { path } => Some(vec![Address::of_unix(path)]),
         Target::Tcp { host, port } => {
             // Without a NUL byte, as it was parsed.
             let host = CString::new(host.as_slice()).unwrap_or_default();
             resolver::resolve(connection, host, *port, deadline)?
         }
     };
-    let mut reason = "no such host is known, or no name server has answered".to_owned();
+    let Some(addresses) = addresses else {
+        return Ok(Err(format!(
+            "its name could not be resolved within {} s",
+            CONNECT_LIMIT.as_secs()
+        )));
+    };
+    let mut reason = "no such host is known".to_owned();
     let mut left = addresses.len() as u32;
     for address in &addresses {
         let now = Instant::now();
