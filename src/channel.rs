@@ -13,6 +13,11 @@ mod put;
 mod put_tree;
 mod run;
 mod sink;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "what sends input comes with the next change")
+)]
+mod window;
 
 pub use error::ChannelError;
 pub use get::Fetched;

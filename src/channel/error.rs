@@ -3,6 +3,7 @@
 //! The variants carry what the peer said as it is; the sentences made of them only what of it is
 //! [`printable`].
 
+use super::window::UnearnedCredit;
 use crate::printable::printable;
 use crate::transport::TransportError;
 use smolvm_protocol::answer::AnswerError;
@@ -140,6 +141,12 @@ impl From<TreeFrameError> for ChannelError {
 
 impl From<AnswerError> for ChannelError {
     fn from(error: AnswerError) -> Self {
+        Self::not_an_agent(error.to_string())
+    }
+}
+
+impl From<UnearnedCredit> for ChannelError {
+    fn from(error: UnearnedCredit) -> Self {
         Self::not_an_agent(error.to_string())
     }
 }
