@@ -5,26 +5,26 @@
 //! how a guest was booted. Every call ends: by its deadline, by [`STALL_LIMIT`], or by the peer, and
 //! `run`, which may rightly be silent for days, also by its [`Cancel`].
 
+mod controls;
 mod error;
 mod exchange;
 mod get;
 mod get_tree;
+mod outgoing;
 mod put;
 mod put_tree;
 mod run;
 mod sink;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "what sends input comes with the next change")
-)]
 mod window;
 
+pub(crate) use controls::Controls;
 pub use error::ChannelError;
 pub use get::Fetched;
 pub(crate) use get::deliver;
+pub(crate) use outgoing::{Input, PumpEnd};
 pub use put_tree::Copied;
-pub(crate) use run::features_for;
 pub use run::{ANSWER_MARGIN, Command, Ended, Outcome, Told};
+pub(crate) use run::{Streams, features_for};
 pub use smolvm_protocol::request::ShutdownMode;
 pub use smolvm_protocol::response::Usage;
 
@@ -43,6 +43,8 @@ use std::time::Duration;
 pub const SHUTDOWN: &str = "shutdown";
 /// The feature of agents that serve [`Channel::timings`].
 pub const TIMINGS: &str = "timings";
+/// The feature of agents that pass a signal on to a command that runs.
+pub const RUN_SIGNAL: &str = "run_signal";
 /// The feature of agents that serve [`Channel::put_tree`].
 pub const PUT_TREE: &str = "put_tree";
 /// The feature of agents that serve [`Channel::get_tree`].

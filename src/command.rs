@@ -1,19 +1,25 @@
 //! A command in a guest, in the manner of `std::process::Command`.
 //!
-//! Owns what a caller may say of it before it starts, where its output goes, and the [`Child`] that runs beside the
-//! caller.
+//! Owns what a caller may say of it before it starts, where its input comes from and its output goes, and the
+//! [`Child`] that runs beside the caller.
 
 mod child;
+mod signal;
+mod stdin;
 
-pub use child::Child;
+pub use child::{Child, Controller};
+pub use signal::{Signal, UnknownSignal};
+pub use stdin::{ChildStdin, Stdin};
 
 use crate::cancel::Cancel;
-use crate::channel::{self, ChannelError, Ended, Outcome, Told};
+use crate::channel::{self, ChannelError, Ended, Outcome, Streams, Told};
 use crate::deadline::Deadline;
 use crate::guest::{Guest, GuestError, Way};
 use crate::ssh::SshChannel;
 use crate::standard_stream::StandardStream;
-use smolvm_protocol::request::{Leftovers, RunRequest, Shell, Timeout, Until};
+use smolvm_protocol::request::{
+    Leftovers, RunRequest, Shell, Terminal, TerminalSize, Timeout, Until,
+};
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt;
@@ -24,9 +30,12 @@ use std::time::Duration;
 /// How many bytes [`Command::output`] keeps unless told otherwise: a guest is not trusted with the host's memory.
 pub const OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 
+/// What kind a terminal is unless told otherwise.
+const DEFAULT_TERM: &[u8] = b"xterm";
+
 /// A command line for the guest's shell, or a program with its arguments, not started yet.
 ///
-/// Its standard input is empty. Unless it is given a time limit, neither side has one: a command may rightly be
+/// Its standard input is empty unless [`Command::stdin`] says otherwise. Unless it is given a time limit, neither side has one: a command may rightly be
 /// silent for days.
 #[must_use = "a command does nothing until it is run"]
 pub struct Command<'sink> {
@@ -34,6 +43,8 @@ pub struct Command<'sink> {
     request: RunRequest,
     deadline: Option<Duration>,
     output_limit: usize,
+    stdin: Stdin,
+    term: Option<Vec<u8>>,
     stdout: Option<Box<dyn Write + Send + 'sink>>,
     stderr: Option<Box<dyn Write + Send + 'sink>>,
 }
@@ -58,6 +69,8 @@ impl Command<'static> {
             request,
             deadline: None,
             output_limit: OUTPUT_LIMIT,
+            stdin: Stdin::null(),
+            term: None,
             stdout: None,
             stderr: None,
         }
@@ -71,7 +84,23 @@ impl Command<'static> {
     /// [`GuestError::Process`] where this process has no thread or descriptor left.
     pub fn spawn(self) -> Result<Child, GuestError> {
         let cancel = self.guest.canceller().part().map_err(GuestError::Process)?;
-        Child::start(cancel, move |cancel| self.run_until(cancel))
+        let has_terminal = self.request.terminal.is_some();
+        let controller = Controller::new(&self.guest, has_terminal).map_err(GuestError::Process)?;
+        let command = self.for_channel();
+        let (input, stdin) = self.stdin.open().map_err(GuestError::Process)?;
+        let controls = controller.controls();
+        let (guest, out, err) = (self.guest, self.stdout, self.stderr);
+        Child::start(cancel, controller, stdin, move |cancel| {
+            let mut stdout = sink_or(out, || StandardStream::stdout(cancel))?;
+            let mut stderr = sink_or(err, || StandardStream::stderr(cancel))?;
+            let streams = Streams {
+                stdout: &mut *stdout,
+                stderr: &mut *stderr,
+                input,
+                controls: Some(&*controls),
+            };
+            guest.run(cancel, &command, streams)
+        })
     }
 }
 
@@ -111,6 +140,30 @@ impl<'sink> Command<'sink> {
     /// group. [`Told::output_open`] then tells whether somebody held it.
     pub fn until_exit(mut self, leftovers: Leftovers) -> Self {
         self.request.until = Until::Exit(leftovers);
+        self
+    }
+
+    /// Where its standard input comes from; otherwise there is none. A source that fails kills the command.
+    pub fn stdin(mut self, stdin: Stdin) -> Self {
+        self.request.stdin = stdin.is_sent();
+        self.stdin = stdin;
+        self
+    }
+
+    /// Gives it a terminal of that size, each from 1 to 10,000 characters, as standard input, output and error: all that it
+    /// prints goes to the sink of its standard output. It is over when it exits, and with it all that it has started in its
+    /// session.
+    pub fn terminal(mut self, rows: u16, cols: u16) -> Self {
+        self.request.terminal = Some(Terminal {
+            size: TerminalSize { rows, cols },
+            term: DEFAULT_TERM.to_vec(),
+        });
+        self
+    }
+
+    /// What kind its terminal is (`TERM`); otherwise `xterm`.
+    pub fn term(mut self, term: impl AsRef<OsStr>) -> Self {
+        self.term = Some(term.as_ref().as_bytes().to_vec());
         self
     }
 
@@ -194,7 +247,17 @@ impl<'sink> Command<'sink> {
     /// As [`Self::run`].
     pub fn run_to_end(self) -> Result<Ended, GuestError> {
         let cancel = self.guest.canceller();
-        self.run_until(&cancel)
+        let command = self.for_channel();
+        let (input, _) = self.stdin.open().map_err(GuestError::Process)?;
+        let mut stdout = sink_or(self.stdout, || StandardStream::stdout(&cancel))?;
+        let mut stderr = sink_or(self.stderr, || StandardStream::stderr(&cancel))?;
+        let streams = Streams {
+            stdout: &mut *stdout,
+            stderr: &mut *stderr,
+            input,
+            controls: None,
+        };
+        self.guest.run(&cancel, &command, streams)
     }
 
     /// Runs it, waits for its end, and keeps what it says where that has no sink.
@@ -209,16 +272,21 @@ impl<'sink> Command<'sink> {
             left: &left,
         });
         let command = self.for_channel();
+        let (input, _) = self.stdin.open().map_err(GuestError::Process)?;
         let [mut out_sink, mut err_sink] = [self.stdout, self.stderr];
-        let out: &mut dyn Write = match &mut out_sink {
-            Some(sink) => sink,
-            None => &mut stdout,
+        let streams = Streams {
+            stdout: match &mut out_sink {
+                Some(sink) => sink,
+                None => &mut stdout,
+            },
+            stderr: match &mut err_sink {
+                Some(sink) => sink,
+                None => &mut stderr,
+            },
+            input,
+            controls: None,
         };
-        let err: &mut dyn Write = match &mut err_sink {
-            Some(sink) => sink,
-            None => &mut stderr,
-        };
-        let ended = self.guest.run(&cancel, &command, out, err);
+        let ended = self.guest.run(&cancel, &command, streams);
         if left.get().is_none() {
             let limit = self.output_limit;
             return Err(GuestError::OutputTooLong { limit });
@@ -235,14 +303,10 @@ impl<'sink> Command<'sink> {
     fn for_channel(&self) -> channel::Command {
         let mut command = channel::Command::new(self.request.clone());
         command.deadline = self.deadline.or(command.deadline);
+        if let (Some(terminal), Some(term)) = (&mut command.request.terminal, &self.term) {
+            terminal.term.clone_from(term);
+        }
         command
-    }
-
-    fn run_until(self, cancel: &Cancel) -> Result<Ended, GuestError> {
-        let command = self.for_channel();
-        let mut stdout = sink_or(self.stdout, || StandardStream::stdout(cancel))?;
-        let mut stderr = sink_or(self.stderr, || StandardStream::stderr(cancel))?;
-        self.guest.run(cancel, &command, &mut *stdout, &mut *stderr)
     }
 }
 
@@ -251,8 +315,7 @@ impl Guest {
         &self,
         cancel: &Cancel,
         command: &channel::Command,
-        stdout: &mut dyn Write,
-        stderr: &mut dyn Write,
+        streams: Streams<'_>,
     ) -> Result<Ended, GuestError> {
         let request = &command.request;
         let sentence = match (request.command.is_empty(), request.argv.is_empty()) {
@@ -273,12 +336,12 @@ impl Guest {
                 for feature in features {
                     self.require_by(feature, deadline)?;
                 }
-                Ok(channel.until(cancel).run_to_end(command, stdout, stderr)?)
+                Ok(channel.until(cancel).run_with(command, streams)?)
             }
             Way::Ssh(_) if features.next().is_some() => Err(GuestError::NotOverSsh),
             Way::Ssh(channel) => {
                 let channel = SshChannel::new(channel.destination().clone(), cancel.clone());
-                let outcome = channel.run(command, stdout, stderr)?;
+                let outcome = channel.run(command, streams.stdout, streams.stderr)?;
                 let told = Told::default();
                 Ok(Ended { outcome, told })
             }

@@ -30,7 +30,7 @@ pub mod transport;
 pub mod vm;
 
 pub use channel::Outcome;
-pub use command::{Child, Command, Output};
+pub use command::{Child, ChildStdin, Command, Output, Signal, Stdin};
 pub use files::Transfer;
 pub use guest::{Guest, GuestError, GuestOptions};
 pub use smolvm_protocol::request::{Leftovers, Shell};

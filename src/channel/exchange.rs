@@ -8,12 +8,13 @@ use super::ChannelError;
 use crate::deadline::Deadline;
 use crate::transport::{Connection, TransportError};
 use rustix::event::PollFlags;
-use smolvm_protocol::answer::Answer;
+use smolvm_protocol::answer::{Answer, FromAgent};
 use smolvm_protocol::decoder::{Decoder, Event};
 use smolvm_protocol::frame::{FrameType, MAX_CHUNK_BYTES, encode_frame};
 use smolvm_protocol::request::Request;
 use smolvm_protocol::tree::{Entry, TreeFrame};
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 /// What the agent sent.
 pub(super) enum Message {
@@ -21,10 +22,32 @@ pub(super) enum Message {
     Control(Box<Answer>),
     /// A control frame that tells of the next entry of a tree.
     Entry(Entry),
+    /// So many bytes more of input have been handed on.
+    Credit(usize),
     /// Some bytes of a frame of that type, to be had with [`Exchange::bytes`].
     Bytes(FrameType, Range<usize>),
     /// The end of a file.
     EndOfFile,
+}
+
+/// What control frames may be besides the answer.
+#[derive(Clone, Copy)]
+enum ControlKind {
+    Answer,
+    /// Entries of a tree.
+    Entry,
+    /// Credit for input.
+    Credit,
+}
+
+impl ControlKind {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::GetTree(_) => Self::Entry,
+            Request::Run(run) if run.stdin || run.terminal.is_some() => Self::Credit,
+            _ => Self::Answer,
+        }
+    }
 }
 
 /// One request and its response.
@@ -35,8 +58,7 @@ pub(super) struct Exchange {
     unread: Range<usize>,
     frame_type: FrameType,
     control: Vec<u8>,
-    /// Whether control frames may be entries of a tree.
-    takes_entries: bool,
+    control_kind: ControlKind,
     /// What the agent said before it had the whole request.
     early: Option<Message>,
 }
@@ -58,7 +80,7 @@ impl Exchange {
             unread: 0..0,
             frame_type: FrameType::JSON,
             control: Vec::new(),
-            takes_entries: matches!(request, Request::GetTree(_)),
+            control_kind: ControlKind::of(request),
             early: None,
         };
         let json = request.to_json();
@@ -87,7 +109,7 @@ impl Exchange {
                 .connection
                 .wait(PollFlags::IN | PollFlags::OUT, deadline)?;
             if ready.contains(PollFlags::IN) {
-                let is_at_end = self.fill()? == Some(0);
+                let is_at_end = self.read_some()? == Some(0);
                 if let Some(message) = self.parse()? {
                     return Ok(Some(message));
                 }
@@ -108,17 +130,55 @@ impl Exchange {
     /// # Errors
     /// [`ChannelError`]; [`ChannelError::ClosedEarly`] at the end of the stream.
     pub(super) fn next(&mut self, deadline: Deadline) -> Result<Message, ChannelError> {
-        if let Some(message) = self.early.take() {
-            return Ok(message);
-        }
         loop {
-            if let Some(message) = self.parse()? {
+            if let Some(message) = self.message()? {
                 return Ok(message);
             }
             self.connection.wait(PollFlags::IN, deadline)?;
-            if self.fill()? == Some(0) {
-                return Err(ChannelError::ClosedEarly);
-            }
+            self.fill()?;
+        }
+    }
+
+    /// A message, where what has been read holds one.
+    ///
+    /// # Errors
+    /// [`ChannelError::NotAnAgent`].
+    pub(super) fn message(&mut self) -> Result<Option<Message>, ChannelError> {
+        match self.early.take() {
+            Some(message) => Ok(Some(message)),
+            None => self.parse(),
+        }
+    }
+
+    /// Waits for the connection and for others as [`Connection::wait_beside`] does.
+    ///
+    /// # Errors
+    /// [`ChannelError::TimedOut`] and [`ChannelError::Cancelled`].
+    pub(super) fn wait_beside(
+        &self,
+        interest: PollFlags,
+        others: &mut [(Option<BorrowedFd<'_>>, bool)],
+        deadline: Deadline,
+    ) -> Result<PollFlags, ChannelError> {
+        Ok(self.connection.wait_beside(interest, others, deadline)?)
+    }
+
+    /// Writes what fits now.
+    ///
+    /// # Errors
+    /// [`ChannelError`]: what the agent said before may be there to read still.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> Result<usize, ChannelError> {
+        Ok(self.connection.try_write(bytes)?)
+    }
+
+    /// Reads what there is, once all that was read before is parsed.
+    ///
+    /// # Errors
+    /// [`ChannelError`]; [`ChannelError::ClosedEarly`] at the end of the stream.
+    pub(super) fn fill(&mut self) -> Result<(), ChannelError> {
+        match self.read_some()? {
+            Some(0) => Err(ChannelError::ClosedEarly),
+            _ => Ok(()),
         }
     }
 
@@ -131,7 +191,7 @@ impl Exchange {
         match self.next(deadline)? {
             Message::Control(answer) if answer.ok => Ok(*answer),
             Message::Control(answer) => Err(refusal(*answer)),
-            Message::Entry(_) => Err(unexpected(FrameType::JSON)),
+            Message::Entry(_) | Message::Credit(_) => Err(unexpected(FrameType::JSON)),
             Message::Bytes(frame_type, _) => Err(unexpected(frame_type)),
             Message::EndOfFile => Err(unexpected(FrameType::EOF)),
         }
@@ -160,7 +220,7 @@ impl Exchange {
         }
     }
 
-    fn fill(&mut self) -> Result<Option<usize>, ChannelError> {
+    fn read_some(&mut self) -> Result<Option<usize>, ChannelError> {
         if !self.unread.is_empty() {
             return Ok(None);
         }
@@ -210,12 +270,17 @@ impl Exchange {
     }
 
     fn control_message(&self) -> Result<Message, ChannelError> {
-        if !self.takes_entries {
-            return Ok(Message::Control(Box::new(Answer::parse(&self.control)?)));
-        }
-        Ok(match TreeFrame::parse(&self.control)? {
-            TreeFrame::Entry(entry) => Message::Entry(entry),
-            TreeFrame::Answer(answer) => Message::Control(answer),
+        let payload = &self.control;
+        Ok(match self.control_kind {
+            ControlKind::Answer => Message::Control(Box::new(Answer::parse(payload)?)),
+            ControlKind::Entry => match TreeFrame::parse(payload)? {
+                TreeFrame::Entry(entry) => Message::Entry(entry),
+                TreeFrame::Answer(answer) => Message::Control(answer),
+            },
+            ControlKind::Credit => match FromAgent::parse(payload)? {
+                FromAgent::Credit(bytes) => Message::Credit(bytes),
+                FromAgent::Answer(answer) => Message::Control(answer),
+            },
         })
     }
 }
@@ -227,7 +292,7 @@ pub(super) fn misplaced(message: Message) -> ChannelError {
             ChannelError::not_an_agent("it confirmed what it did not have yet")
         }
         Message::Control(answer) => refusal(*answer),
-        Message::Entry(_) => unexpected(FrameType::JSON),
+        Message::Entry(_) | Message::Credit(_) => unexpected(FrameType::JSON),
         Message::Bytes(frame_type, _) => unexpected(frame_type),
         Message::EndOfFile => unexpected(FrameType::EOF),
     }

@@ -147,7 +147,7 @@ fn download(
             }
             Message::EndOfFile => break,
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
-            Message::Control(_) | Message::Entry(_) => {
+            Message::Control(_) | Message::Entry(_) | Message::Credit(_) => {
                 return Err(unexpected(FrameType::JSON));
             }
         }

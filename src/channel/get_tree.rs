@@ -98,6 +98,7 @@ impl Download<'_> {
                     self.entry(&entry)?;
                 }
                 Message::Control(answer) => return self.end(*answer),
+                Message::Credit(_) => return Err(unexpected(FrameType::JSON)),
                 Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
                 Message::EndOfFile => return Err(unexpected(FrameType::EOF)),
             }
@@ -148,7 +149,7 @@ impl Download<'_> {
                 Message::EndOfFile => return file.finish().map_err(failed),
                 Message::Control(answer) if !answer.ok => return Err(refusal(*answer)),
                 Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
-                Message::Control(_) | Message::Entry(_) => {
+                Message::Control(_) | Message::Entry(_) | Message::Credit(_) => {
                     return Err(unexpected(FrameType::JSON));
                 }
             }

@@ -1,10 +1,12 @@
 //! `run`: a command in the guest, its output streamed.
 //!
-//! Owns the way from a [`Command`] to its [`Outcome`]. Each piece of output goes to its sink as it
+//! Owns the way from a [`Command`] to its [`Outcome`]; what is sent meanwhile is [`Outgoing`]'s. Each piece of output goes to its sink as it
 //! comes and is flushed. Whatever makes this side give up (deadline, cancel, a sink that fails)
 //! hangs up, so that the agent ends the command.
 
+use super::controls::Controls;
 use super::exchange::{Exchange, Message, unexpected};
+use super::outgoing::{Input, Outgoing};
 use super::{Channel, ChannelError};
 use crate::deadline::Deadline;
 use crate::transport::Absence;
@@ -49,6 +51,16 @@ pub struct Told {
     pub signal: Option<String>,
     /// What it has used.
     pub usage: Option<Usage>,
+    /// Why the agent did not carry out signals or sizes of the terminal, the first eight.
+    pub refused: Vec<String>,
+}
+
+/// Where a command's output goes on this side, and what it is sent.
+pub(crate) struct Streams<'run> {
+    pub(crate) stdout: &'run mut dyn Write,
+    pub(crate) stderr: &'run mut dyn Write,
+    pub(crate) input: Option<Input>,
+    pub(crate) controls: Option<&'run Controls>,
 }
 
 /// How a command ended, and what was told besides.
@@ -68,6 +80,8 @@ pub(crate) fn features_for(request: &RunRequest) -> impl Iterator<Item = &'stati
         (!request.user.is_empty(), "run_user"),
         (request.until != Until::Eof, "run_until_exit"),
         (request.usage, "run_usage"),
+        (request.stdin && request.terminal.is_none(), "run_stdin"),
+        (request.terminal.is_some(), "run_pty"),
     ]
     .into_iter()
     .filter_map(|(is_asked, feature)| is_asked.then_some(feature))
@@ -128,7 +142,7 @@ impl Channel {
     }
 
     /// The same, with what the agent tells besides. Other agents do not know what is asked: see
-    /// [`super::Pong::serves`].
+    /// [`super::Pong::serves`]. A command that takes input gets an empty one.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -138,16 +152,33 @@ impl Channel {
         stdout: &mut dyn Write,
         stderr: &mut dyn Write,
     ) -> Result<Ended, ChannelError> {
+        let streams = Streams {
+            stdout,
+            stderr,
+            input: None,
+            controls: None,
+        };
+        self.run_with(command, streams)
+    }
+
+    /// The same with input, signals and sizes of the terminal.
+    pub(crate) fn run_with(
+        &self,
+        command: &Command,
+        streams: Streams<'_>,
+    ) -> Result<Ended, ChannelError> {
         let deadline = Deadline::after_optional(command.deadline);
         let request = Request::Run(command.request.clone());
         let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
-        let outcome = stream(&mut exchange, stdout, stderr, deadline);
+        let outcome = stream(&mut exchange, &command.request, streams, deadline);
         match outcome {
             Err(_) if self.cancel.is_cancelled() => {
                 exchange.hang_up();
                 Err(ChannelError::Cancelled)
             }
-            Err(ChannelError::TimedOut | ChannelError::Write { .. }) => {
+            Err(
+                ChannelError::TimedOut | ChannelError::Read { .. } | ChannelError::Write { .. },
+            ) => {
                 exchange.hang_up();
                 outcome
             }
@@ -158,18 +189,22 @@ impl Channel {
 
 fn stream(
     exchange: &mut Exchange,
-    stdout: &mut dyn Write,
-    stderr: &mut dyn Write,
+    request: &RunRequest,
+    streams: Streams<'_>,
     deadline: Deadline,
 ) -> Result<Ended, ChannelError> {
+    let mut outgoing = Outgoing::new(request, streams.input, streams.controls);
+    let (stdout, stderr) = (streams.stdout, streams.stderr);
     loop {
-        let (name, sink, bytes): (_, &mut dyn Write, _) = match exchange.next(deadline)? {
+        let (name, sink, bytes): (_, &mut dyn Write, _) = match outgoing.next(exchange, deadline)? {
             Message::Control(answer) => return end_of(*answer),
             Message::Bytes(FrameType::STDOUT, bytes) => ("standard output", &mut *stdout, bytes),
             Message::Bytes(FrameType::STDERR, bytes) => ("standard error", &mut *stderr, bytes),
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
             Message::EndOfFile => return Err(unexpected(FrameType::EOF)),
-            Message::Entry(_) => return Err(unexpected(FrameType::JSON)),
+            Message::Entry(_) | Message::Credit(_) => {
+                return Err(unexpected(FrameType::JSON));
+            }
         };
         sink.write_all(exchange.bytes(bytes))
             .and_then(|()| sink.flush())
@@ -189,6 +224,7 @@ fn end_of(answer: Answer) -> Result<Ended, ChannelError> {
         output_open: answer.output_open,
         signal: answer.signal,
         usage: answer.usage,
+        refused: answer.refused,
     };
     Ok(Ended { outcome, told })
 }

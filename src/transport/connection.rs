@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a host that gives up still reads, so that the guest hears of it (`docs/protocol.md`,
@@ -43,26 +43,48 @@ impl Connection {
         interest: PollFlags,
         deadline: Deadline,
     ) -> Result<PollFlags, TransportError> {
+        self.wait_beside(interest, &mut [], deadline)
+    }
+
+    /// The same, or until one of `others` can be read or has an end or an error to tell, which is then marked true:
+    /// the socket's flags may be empty.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub(crate) fn wait_beside(
+        &self,
+        interest: PollFlags,
+        others: &mut [(Option<BorrowedFd<'_>>, bool)],
+        deadline: Deadline,
+    ) -> Result<PollFlags, TransportError> {
+        let mut fds = Vec::with_capacity(2 + others.len());
+        fds.push(PollFd::new(&self.socket, interest));
+        fds.push(PollFd::new(&self.cancel, PollFlags::IN));
+        for descriptor in others.iter().filter_map(|(descriptor, _)| *descriptor) {
+            fds.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+        }
         loop {
             // Asked first: a peer that never stops sending must not outrun the deadline.
             let has_passed = deadline.has_passed();
-            let mut fds = [
-                PollFd::new(&self.socket, interest),
-                PollFd::new(&self.cancel, PollFlags::IN),
-            ];
             match poll(&mut fds, deadline.timespec().as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(closed(errno)),
             }
-            let [socket, cancel] = fds;
-            if !cancel.revents().is_empty() {
+            let mut ready = fds.iter().map(PollFd::revents);
+            let socket = ready.next().unwrap_or(PollFlags::empty());
+            if ready.next().is_some_and(|cancel| !cancel.is_empty()) {
                 return Err(TransportError::Cancelled);
             }
             if has_passed {
                 return Err(TransportError::TimedOut);
             }
-            if !socket.revents().is_empty() {
-                return Ok(socket.revents());
+            let mut any = !socket.is_empty();
+            for (descriptor, is_ready) in others.iter_mut() {
+                *is_ready = descriptor.is_some() && ready.next().is_some_and(|it| !it.is_empty());
+                any |= *is_ready;
+            }
+            if any {
+                return Ok(socket);
             }
         }
     }
