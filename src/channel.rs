@@ -1,4 +1,5 @@
-//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `put_tree`, `get_tree`, `shutdown`, `timings`.
+//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `put_tree`, `get_tree`, `shutdown`, `timings`,
+//! `set_clock`, `reseed`.
 //!
 //! Owns the calls and their errors; one connection a call, as the protocol wants. [`exchange`] holds
 //! what they share, [`run`], [`put`] and the others one call each. Refuses to choose a target or to know
@@ -13,6 +14,7 @@ mod get_tree;
 mod outgoing;
 mod put;
 mod put_tree;
+mod resume;
 mod run;
 mod sink;
 mod window;
@@ -23,15 +25,16 @@ pub use get::Fetched;
 pub(crate) use get::deliver;
 pub(crate) use outgoing::{Input, PumpEnd};
 pub use put_tree::Copied;
+pub use resume::{ClockSet, RESEED, SET_CLOCK, fresh_entropy};
 pub use run::{ANSWER_MARGIN, Command, Ended, Outcome, Told};
 pub(crate) use run::{Streams, features_for};
-pub use smolvm_protocol::request::ShutdownMode;
+pub use smolvm_protocol::request::{Entropy, ShutdownMode, UnixTime};
 pub use smolvm_protocol::response::Usage;
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use crate::printable::printable;
-use crate::transport::{Absence, Address, TransportError};
+use crate::transport::{Absence, Address, Connection, TransportError};
 use exchange::Exchange;
 use smolvm_protocol::answer::Answer;
 use smolvm_protocol::request::Request;
@@ -181,13 +184,17 @@ impl Channel {
         absence: Absence,
         deadline: Deadline,
     ) -> Result<Exchange, ChannelError> {
+        Exchange::begin(self.connect(absence, deadline)?, request, deadline)
+    }
+
+    fn connect(&self, absence: Absence, deadline: Deadline) -> Result<Connection, ChannelError> {
         let connect_by = match absence {
             Absence::IsAnError => deadline.or_earlier(Deadline::after(CONNECT_LIMIT)),
             Absence::MayEnd => deadline,
         };
         let connection =
             crate::transport::connect(&self.address, absence, connect_by, &self.cancel);
-        let connection = connection.map_err(|error| match error {
+        connection.map_err(|error| match error {
             // Somebody may listen: there was no time to find out.
             TransportError::NobodyListens { source, .. }
                 if source.kind() == io::ErrorKind::TimedOut && deadline.has_passed() =>
@@ -195,8 +202,7 @@ impl Channel {
                 ChannelError::TimedOut
             }
             error => error.into(),
-        })?;
-        Exchange::begin(connection, request, deadline)
+        })
     }
 }
 

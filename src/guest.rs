@@ -6,6 +6,7 @@
 
 mod error;
 mod options;
+mod resume;
 mod transfer;
 mod tree;
 

@@ -380,6 +380,8 @@ fn call_that_has_to_ask_the_agent_first_has_one_deadline_for_both() {
     for error in [
         guest.shutdown(ShutdownMode::PowerOff, limit).unwrap_err(),
         guest.timings(limit).unwrap_err(),
+        guest.resume(limit).unwrap_err(),
+        guest.sync_clock(limit).unwrap_err(),
         guest.put_tree(folder.path(), "x", transfer()).unwrap_err(),
         guest.get_tree("x", folder.path(), transfer()).unwrap_err(),
     ] {

@@ -5,6 +5,7 @@ use crate::response::Refusal;
 use crate::text;
 use serde_json::value::RawValue;
 use std::fmt;
+use std::time::SystemTime;
 
 /// The fewest and the most bytes of entropy that a guest takes at a time.
 pub const ENTROPY_BYTES: std::ops::RangeInclusive<usize> = 32..=512;
@@ -21,6 +22,13 @@ impl UnixTime {
     pub fn from_nanoseconds(nanoseconds: u64) -> Option<Self> {
         let nanoseconds = i64::try_from(nanoseconds).ok()?;
         Some(Self { nanoseconds })
+    }
+
+    /// The same point; `None` where it is before 1970, or after 2262.
+    #[must_use]
+    pub fn from_system_time(time: SystemTime) -> Option<Self> {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Self::from_nanoseconds(u64::try_from(since.as_nanos()).ok()?)
     }
 
     /// Nanoseconds since the beginning of 1970, never negative.
@@ -115,6 +123,7 @@ fn member<'json>(json: &'json [u8], name: &str) -> Option<&'json str> {
 mod tests {
     use super::*;
     use quickcheck::quickcheck;
+    use std::time::Duration;
 
     fn refusal(json: &str) -> String {
         match Request::parse(json.as_bytes()) {
@@ -193,6 +202,17 @@ mod tests {
         ] {
             let json = format!(r#"{{"op":"reseed"{member}}}"#);
             assert_eq!(refusal(&json), sentence, "{json}");
+        }
+    }
+
+    #[test]
+    fn time_of_the_system_is_taken_unless_it_is_out_of_range() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let time = UnixTime::from_system_time(at(7) + Duration::from_nanos(1));
+        assert_eq!(time.map(UnixTime::nanoseconds), Some(7_000_000_001));
+        let before = SystemTime::UNIX_EPOCH - Duration::from_nanos(1);
+        for time in [before, at(i64::MAX as u64 / 1_000_000_000 + 1)] {
+            assert_eq!(UnixTime::from_system_time(time), None);
         }
     }
 

@@ -18,12 +18,13 @@ from .errors import (
     UnsupportedError,
 )
 from .messages import ShellMode, ShutdownMode
-from .results import CommandResult, Pong
+from .results import ClockSet, CommandResult, Pong
 from .vsock_channel import VsockChannel
 
 __all__ = [
     "CannotConnectError",
     "Channel",
+    "ClockSet",
     "CommandResult",
     "CommandTimedOutError",
     "ConnectionClosedError",

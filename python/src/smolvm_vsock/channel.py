@@ -32,7 +32,9 @@ from .messages import (
     ShutdownMode,
     accepted,
     check_count,
+    check_entropy,
     check_u32,
+    check_unix_ns,
     integer,
     no_agent,
     remote_path_text,
@@ -52,7 +54,7 @@ from .protocol import (
     recv_pieces,
     unexpected_frame,
 )
-from .results import CommandResult, Pong
+from .results import ClockSet, CommandResult, Pong
 
 Sink = Callable[[bytes], object]
 
@@ -62,6 +64,8 @@ ANSWER_MARGIN_SECONDS = 5 + 30
 """How much longer than a command's own time limit `run` waits: for the agent to reap what it killed, and for its answer."""
 STALL_SECONDS = 60.0
 """How long a file's transfer, and the sending of any request, may stand still."""
+FRESH_BYTES = 64
+"""How many random bytes of this host's a guest gets."""
 READY_PING_SECONDS = 5.0
 """How long the agent may take to answer one ping while it is waited for."""
 
@@ -304,14 +308,68 @@ class Channel:
             raise no_agent("its answer to timings has none")
         return timings
 
+    def set_clock(self, unix_ns: int | None = None, timeout: float = 10.0) -> ClockSet:
+        """Sets the guest's clock where it is more than 100 ms off: to this host's time at the moment at which the guest is told,
+        or to `unix_ns` nanoseconds since 1970.
+
+        Raises `UnsupportedError` for an agent without that feature, `RefusedError` where it may not set the clock.
+        """
+        if unix_ns is not None:
+            check_unix_ns(unix_ns)
+        deadline = self._require(["set_clock"], timeout)
+        return self._set_clock(unix_ns, deadline)
+
+    def reseed(self, entropy: bytes | None = None, timeout: float = 10.0) -> None:
+        """Gives the kernel's generator of random numbers in the guest fresh random bytes of this host's, or `entropy`: 32 to 512
+        bytes that nobody else knows.
+
+        Raises `UnsupportedError` for an agent without that feature, `RefusedError` where it may not do so.
+        """
+        if entropy is not None:
+            check_entropy(entropy)
+        deadline = self._require(["reseed"], timeout)
+        self._reseed(entropy, deadline)
+
+    def resume(self, timeout: float = 10.0) -> ClockSet:
+        """Makes a guest right that goes on after a pause, a restore or a migration: its random numbers, then its clock.
+
+        Raises `UnsupportedError` for an agent that cannot do both, and then nothing is done.
+        """
+        deadline = self._require(["set_clock", "reseed"], timeout)
+        self._reseed(None, deadline)
+        return self._set_clock(None, deadline)
+
+    def _set_clock(self, unix_ns: int | None, deadline: Deadline) -> ClockSet:
+        def request() -> dict[str, Any]:
+            return {"op": "set_clock", "unix_ns": time.time_ns() if unix_ns is None else unix_ns}
+
+        with self._begin(request, deadline) as connection:
+            answer = accepted(recv_json(connection), "the agent refused set_clock")
+        stepped = answer.get("stepped")
+        if not isinstance(stepped, bool):
+            raise no_agent("its answer to set_clock does not tell what became of the clock")
+        return ClockSet(stepped, integer(answer, "offset_ns"))
+
+    def _reseed(self, entropy: bytes | None, deadline: Deadline) -> None:
+        digits = (os.urandom(FRESH_BYTES) if entropy is None else entropy).hex()
+        with self._begin({"op": "reseed", "entropy": digits}, deadline) as connection:
+            accepted(recv_json(connection), "the agent refused reseed")
+
     def _begin(
-        self, request: Mapping[str, Any], deadline: Deadline, stall_seconds: float = math.inf, *, tries_again: bool = True
+        self,
+        request: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        deadline: Deadline,
+        stall_seconds: float = math.inf,
+        *,
+        tries_again: bool = True,
     ) -> Connection:
-        """A connection with the request sent on it; to be used as a context."""
-        frame = json_frame_bytes({"v": PROTOCOL_VERSION, **request})
+        """A connection with the request sent on it; to be used as a context. What makes a request is called once it is there."""
+        frame = b"" if callable(request) else json_frame_bytes({"v": PROTOCOL_VERSION, **request})
         connection = connect(self._address, deadline.or_earlier(self.connect_timeout), tries_again=tries_again)
         connection.deadline = deadline
         try:
+            if callable(request):
+                frame = json_frame_bytes({"v": PROTOCOL_VERSION, **request()})
             # Whether or not all of it went: what the agent says comes next.
             connection.stall_seconds = STALL_SECONDS
             connection.send_unless_answered(frame)
@@ -333,12 +391,18 @@ class Channel:
 
     def _ask_feature(self, feature: str, members: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """A request of that name, to an agent that lists it."""
-        deadline = Deadline.after(checked_seconds("timeout", timeout))
-        pong = self._ping(deadline)
-        if feature not in pong.features:
-            raise UnsupportedError(f"agent {printable(pong.agent_version)} does not serve '{feature}'; it needs a later one")
+        deadline = self._require([feature], timeout)
         with self._begin({"op": feature, **members}, deadline) as connection:
             return accepted(recv_json(connection), f"the agent refused {feature}")
+
+    def _require(self, features: list[str], timeout: float) -> Deadline:
+        """The deadline of a call to an agent that lists these."""
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        pong = self._ping(deadline)
+        for feature in features:
+            if feature not in pong.features:
+                raise UnsupportedError(f"agent {printable(pong.agent_version)} does not serve '{feature}'; it needs a later one")
+        return deadline
 
     def _put(self, file: BinaryIO, path: str, name: str | None, mode: int | None, size: int, deadline: Deadline) -> None:
         check_count("size", size)

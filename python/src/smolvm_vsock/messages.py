@@ -75,6 +75,19 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f"{name} cannot be negative: {value}")
 
 
+def check_unix_ns(value: int) -> None:
+    check_count("unix_ns", value)
+    if value >= 1 << 63:
+        raise ValueError(f"unix_ns must be below 2**63, not {value}")
+
+
+def check_entropy(value: bytes) -> None:
+    if not isinstance(value, bytes):
+        raise TypeError(f"entropy must be bytes, not {type(value).__name__}")
+    if not 32 <= len(value) <= 512:
+        raise ValueError(f"entropy must be 32 to 512 bytes, not {len(value)}")
+
+
 def check_u32(name: str, value: int) -> None:
     check_count(name, value)
     if not 0 < value < 0xFFFF_FFFF:

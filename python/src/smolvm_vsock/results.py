@@ -38,6 +38,16 @@ class CommandResult:
 
 
 @dataclass(frozen=True)
+class ClockSet:
+    """What became of a guest's clock."""
+
+    stepped: bool
+    """Whether it was set; what is right to 100 ms stays as it is."""
+    offset_ns: int
+    """By how much it was behind, in nanoseconds; negative where it was ahead."""
+
+
+@dataclass(frozen=True)
 class Pong:
     """An agent's answer to `ping`."""
 

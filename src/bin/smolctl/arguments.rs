@@ -58,6 +58,13 @@ pub(crate) enum Verb {
     ///
     /// The agent answers before the guest ends. Of a VM of this program's own, vm stop also waits for its end.
     Shutdown(ShutdownArguments),
+    /// Set a guest's clock to this host's, where it is more than 0.1 s off
+    Clock(ResumeArguments),
+    /// Make a guest right that goes on after a pause, a restore or a migration: its clock and its random numbers
+    ///
+    /// Its clock is set to this host's, where it is more than 0.1 s off, and its kernel's generator of random numbers gets fresh
+    /// bytes of this host's. Programs in the guest that keep a generator of their own have to be told some other way.
+    Resume(ResumeArguments),
     /// Build, adapt, verify and compare images
     Image(ImageArguments),
     /// Start, list, time, stop and forget VMs
@@ -228,6 +235,15 @@ pub(crate) struct ShutdownArguments {
     /// Have it start anew instead of powering off
     #[arg(long)]
     pub(crate) reboot: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArguments {
+    /// The guest
+    pub(crate) target: OsString,
+    /// Print what became of it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ mod output;
 mod ping;
 mod progress;
 mod put;
+mod resume;
 mod run;
 mod shutdown;
 mod ssh_key;
@@ -67,6 +68,8 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Get(arguments) => get::get(&arguments, cancel),
         Verb::Cp(arguments) => cp::cp(&arguments, cancel),
         Verb::Shutdown(arguments) => shutdown::shutdown(&arguments, cancel),
+        Verb::Clock(arguments) => resume::clock(&arguments, cancel),
+        Verb::Resume(arguments) => resume::resume(&arguments, cancel),
         Verb::Image(arguments) => image::image(arguments, cancel),
         Verb::Vm(arguments) => vm::vm(arguments, cancel),
         Verb::Doctor(arguments) => doctor::doctor(&arguments, cancel),
