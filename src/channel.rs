@@ -52,10 +52,18 @@ pub const RUN_SIGNAL: &str = "run_signal";
 pub const PUT_TREE: &str = "put_tree";
 /// The feature of agents that serve [`Channel::get_tree`].
 pub const GET_TREE: &str = "get_tree";
+/// The feature of agents that check the sum of an upload, and tell that of a file they send.
+pub const SHA256: &str = "sha256";
+/// The feature of agents that give an upload to a user and a group.
+pub const FILE_OWNER: &str = "file_owner";
+/// The feature of agents that answer an upload once it is on disk.
+pub const PUT_SYNC: &str = "put_sync";
 /// How long a call keeps trying to connect while nobody listens, unless its deadline is earlier.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a file transfer may stand still.
 pub const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a guest may take to write an upload out to its disk.
+pub const SYNC_LIMIT: Duration = Duration::from_secs(600);
 /// How long an agent may take to answer one ping while it is waited for.
 const READY_PING_LIMIT: Duration = Duration::from_secs(5);
 

@@ -4,9 +4,11 @@
 //! Refuses to know how the bytes get to the guest.
 
 use crate::cancel::Cancel;
+use crate::channel::{FILE_OWNER, PUT_SYNC, SHA256};
 use crate::deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use smolvm_protocol::request::Owner;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -29,6 +31,9 @@ pub struct Transfer<'progress> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) mode: Option<u32>,
     pub(crate) name: Option<Vec<u8>>,
+    pub(crate) verify: bool,
+    pub(crate) owner: Owner,
+    pub(crate) sync: bool,
     pub(crate) progress: Option<Box<dyn FnMut(u64) + 'progress>>,
 }
 
@@ -62,6 +67,43 @@ impl<'progress> Transfer<'progress> {
         self
     }
 
+    /// Makes sure by its SHA-256 sum that a file arrives as it was sent; nothing is stored otherwise. A file that is sent
+    /// is read twice, since its sum goes first.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
+    /// Gives a sent file to a user and a group of the guest, by their numbers; without one, it is the agent's. Fetching
+    /// ignores it.
+    #[must_use]
+    pub fn owner(mut self, uid: impl Into<Option<u32>>, gid: impl Into<Option<u32>>) -> Self {
+        self.owner = Owner {
+            uid: uid.into(),
+            gid: gid.into(),
+        };
+        self
+    }
+
+    /// Waits until a sent file is on the guest's disk, for [`crate::channel::SYNC_LIMIT`] at most. Fetching ignores it.
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// The features that an agent needs to be sent a file in this way.
+    pub(crate) fn features(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [
+            (self.verify, SHA256),
+            (self.owner != Owner::default(), FILE_OWNER),
+            (self.sync, PUT_SYNC),
+        ]
+        .into_iter()
+        .filter_map(|(is_asked, feature)| is_asked.then_some(feature))
+    }
+
     /// Has `progress` called with the number of bytes transferred so far, at each piece of at most 64 KiB.
     #[must_use]
     pub fn progress(mut self, progress: impl FnMut(u64) + 'progress) -> Self {
@@ -77,6 +119,9 @@ impl fmt::Debug for Transfer<'_> {
             .field("timeout", &self.timeout)
             .field("mode", &self.mode)
             .field("name", &self.name)
+            .field("verify", &self.verify)
+            .field("owner", &self.owner)
+            .field("sync", &self.sync)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use super::window::UnearnedCredit;
 use crate::printable::printable;
 use crate::transport::TransportError;
 use smolvm_protocol::answer::AnswerError;
+use smolvm_protocol::checksum::Checksum;
 use smolvm_protocol::frame::FrameError;
 use smolvm_protocol::tree::TreeFrameError;
 use std::fmt;
@@ -36,6 +37,13 @@ pub enum ChannelError {
     },
     /// The peer ended the stream before its answer was complete.
     ClosedEarly,
+    /// A file arrived otherwise than it was sent.
+    Mismatched {
+        /// The sum of what the agent sent, as it says.
+        sent: Checksum,
+        /// The sum of what arrived.
+        received: Checksum,
+    },
     /// The call's deadline on this side passed.
     TimedOut,
     /// The transfer stood still for [`super::STALL_LIMIT`].
@@ -93,6 +101,10 @@ impl fmt::Display for ChannelError {
             Self::ClosedEarly => {
                 formatter.write_str("the peer closed the connection before its answer was complete")
             }
+            Self::Mismatched { sent, received } => write!(
+                formatter,
+                "the file arrived otherwise than it was sent: its SHA-256 sum is {received} here and was {sent} in the guest"
+            ),
             Self::TimedOut => formatter.write_str("no answer in time"),
             Self::Stalled => write!(
                 formatter,

@@ -8,8 +8,11 @@ use super::put::stalled;
 use super::sink::Sink;
 use super::{Channel, ChannelError, STALL_LIMIT};
 use crate::cancel::Cancel;
+use crate::checksum::Summer;
 use crate::deadline::Deadline;
 use crate::transport::Absence;
+use smolvm_protocol::answer::Answer;
+use smolvm_protocol::checksum::Checksum;
 use smolvm_protocol::frame::FrameType;
 use smolvm_protocol::request::{GetFileRequest, Request};
 use std::fs::{self, Permissions};
@@ -42,12 +45,36 @@ impl Channel {
         sink: &mut dyn Write,
         deadline: Deadline,
     ) -> Result<Fetched, ChannelError> {
+        self.fetch(path, None, sink, deadline)
+    }
+
+    /// The same, and what has come has the sum that the agent tells of what it sent. For agents with the feature
+    /// [`super::SHA256`].
+    ///
+    /// # Errors
+    /// As [`Self::get_file`]; [`ChannelError::Mismatched`] where the sums differ: the writer has all of it then.
+    pub fn get_file_verified(
+        &self,
+        path: &[u8],
+        sink: &mut dyn Write,
+        deadline: Deadline,
+    ) -> Result<Fetched, ChannelError> {
+        self.fetch(path, Some(Summer::default()), sink, deadline)
+    }
+
+    fn fetch(
+        &self,
+        path: &[u8],
+        summer: Option<Summer>,
+        sink: &mut dyn Write,
+        deadline: Deadline,
+    ) -> Result<Fetched, ChannelError> {
         let request = Request::GetFile(GetFileRequest {
             path: path.to_owned(),
-            sha256: false,
+            sha256: summer.is_some(),
         });
         let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
-        let outcome = download(&mut exchange, sink, deadline);
+        let outcome = download(&mut exchange, summer, sink, deadline);
         match outcome {
             Err(_) if self.cancel.is_cancelled() => {
                 exchange.hang_up();
@@ -119,6 +146,7 @@ pub(crate) fn deliver<E: From<ChannelError>>(
 
 fn download(
     exchange: &mut Exchange,
+    mut summer: Option<Summer>,
     sink: &mut dyn Write,
     deadline: Deadline,
 ) -> Result<Fetched, ChannelError> {
@@ -143,7 +171,11 @@ fn download(
         match message {
             Message::Bytes(FrameType::DATA, range) => {
                 bytes += range.len() as u64;
-                sink.write_all(exchange.bytes(range)).map_err(write_error)?;
+                let piece = exchange.bytes(range);
+                if let Some(summer) = &mut summer {
+                    summer.update(piece);
+                }
+                sink.write_all(piece).map_err(write_error)?;
             }
             Message::EndOfFile => break,
             Message::Bytes(frame_type, _) => return Err(unexpected(frame_type)),
@@ -153,5 +185,24 @@ fn download(
         }
     }
     sink.flush().map_err(write_error)?;
+    if let Some(summer) = summer {
+        let told = exchange
+            .answer(limit())
+            .map_err(|error| stalled(error, deadline))?;
+        verify(&told, bytes, summer.finish())?;
+    }
     Ok(Fetched { mode, bytes })
+}
+
+/// Compares what has come with what the agent tells of what it sent.
+fn verify(told: &Answer, bytes: u64, received: Checksum) -> Result<(), ChannelError> {
+    let (Some(sent), Some(size)) = (told.sha256, told.size) else {
+        return Err(ChannelError::not_an_agent(
+            "it tells no SHA-256 sum of the file that it sent",
+        ));
+    };
+    match (sent, size) == (received, bytes) {
+        true => Ok(()),
+        false => Err(ChannelError::Mismatched { sent, received }),
+    }
 }

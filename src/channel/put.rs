@@ -4,7 +4,7 @@
 //! are still being sent is reported at once.
 
 use super::exchange::{Exchange, Message, misplaced};
-use super::{Channel, ChannelError, STALL_LIMIT};
+use super::{Channel, ChannelError, STALL_LIMIT, SYNC_LIMIT};
 use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
@@ -12,7 +12,8 @@ use smolvm_protocol::request::{Destination, PutFileRequest, Request};
 use std::io::{self, Read};
 
 impl Channel {
-    /// Stores `size` bytes of `source` in the guest. What `source` has beyond them is not read.
+    /// Stores `size` bytes of `source` in the guest. What `source` has beyond them is not read. Agents without
+    /// [`super::SHA256`], [`super::FILE_OWNER`] or [`super::PUT_SYNC`] take no notice of these wishes.
     ///
     /// # Errors
     /// [`ChannelError`]; the target in the guest is then as it was. [`ChannelError::Read`] where
@@ -24,12 +25,14 @@ impl Channel {
         destination: Destination,
         deadline: Deadline,
     ) -> Result<(), ChannelError> {
+        let sync = destination.sync;
         let request = Request::PutFile(PutFileRequest {
             size,
             destination: Ok(destination),
         });
         let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
-        let outcome = upload(&mut exchange, source, size, deadline);
+        let outcome = upload(&mut exchange, source, size, deadline)
+            .and_then(|answer| stored(&mut exchange, answer, sync, deadline));
         match outcome {
             Ok(()) | Err(ChannelError::Refused { .. }) => {}
             Err(_) => exchange.hang_up(),
@@ -38,12 +41,13 @@ impl Channel {
     }
 }
 
+/// Sends the bytes and their end; the answer, where it has come meanwhile.
 fn upload(
     exchange: &mut Exchange,
     source: &mut dyn Read,
     size: u64,
     deadline: Deadline,
-) -> Result<(), ChannelError> {
+) -> Result<Option<Message>, ChannelError> {
     let mut frame = vec![0; HEADER_BYTES + MAX_CHUNK_BYTES];
     let mut remaining = size;
     while remaining > 0 {
@@ -57,15 +61,7 @@ fn upload(
         remaining -= count as u64;
     }
     // The answer comes as soon as the bytes are in, so it may overtake the end of the file.
-    let end_of_file = encode_frame(FrameType::EOF, b"");
-    if let Some(message) = send(exchange, &end_of_file, deadline)? {
-        return stored(message);
-    }
-    let limit = deadline.or_earlier(Deadline::after(STALL_LIMIT));
-    let message = exchange
-        .next(limit)
-        .map_err(|error| stalled(error, deadline))?;
-    stored(message)
+    send(exchange, &encode_frame(FrameType::EOF, b""), deadline)
 }
 
 /// Sends bytes; gives up where nothing moves for too long.
@@ -109,8 +105,21 @@ fn read_some(source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, ChannelE
     }
 }
 
-fn stored(message: Message) -> Result<(), ChannelError> {
-    match message {
+/// Waits for the answer, where it has not come yet: with `sync`, so long as a disk may take.
+fn stored(
+    exchange: &mut Exchange,
+    answer: Option<Message>,
+    sync: bool,
+    deadline: Deadline,
+) -> Result<(), ChannelError> {
+    let next = match (answer, sync) {
+        (Some(message), _) => Ok(message),
+        (None, true) => exchange.next(deadline.or_earlier(Deadline::after(SYNC_LIMIT))),
+        (None, false) => exchange
+            .next(deadline.or_earlier(Deadline::after(STALL_LIMIT)))
+            .map_err(|error| stalled(error, deadline)),
+    };
+    match next? {
         Message::Control(answer) if answer.ok => Ok(()),
         other => Err(misplaced(other)),
     }

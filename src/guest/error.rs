@@ -25,6 +25,8 @@ pub enum GuestError {
     Ssh(SshError),
     /// The guest is reached by ssh, which cannot do this.
     NotOverSsh,
+    /// This call cannot do what its transfer asks for.
+    NotThisWay(&'static str),
     /// The agent does not serve what was asked for.
     NoFeature {
         /// What, by the name that `ping` would list.
@@ -84,7 +86,9 @@ impl GuestError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
                 ErrorKind::TimedOut
             }
-            Self::NotOverSsh | Self::NoFeature { .. } => ErrorKind::Unsupported,
+            Self::NotOverSsh | Self::NotThisWay(_) | Self::NoFeature { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::OutputTooLong { .. } | Self::Place(_) | Self::Read { .. } | Self::Process(_) => {
                 ErrorKind::Local
             }
@@ -103,7 +107,9 @@ fn kind_of(error: &ChannelError) -> ErrorKind {
         ChannelError::Transport(_) => ErrorKind::Unreachable,
         ChannelError::Refused { .. } => ErrorKind::Refused,
         ChannelError::SpawnFailed { .. } => ErrorKind::SpawnFailed,
-        ChannelError::NotAnAgent { .. } | ChannelError::ClosedEarly => ErrorKind::Protocol,
+        ChannelError::NotAnAgent { .. }
+        | ChannelError::ClosedEarly
+        | ChannelError::Mismatched { .. } => ErrorKind::Protocol,
         ChannelError::Read { .. } | ChannelError::Write { .. } => ErrorKind::Local,
     }
 }
@@ -128,6 +134,7 @@ impl fmt::Display for GuestError {
             Self::NotOverSsh => formatter.write_str(
                 "the guest is reached by ssh, which can run commands and copy files alone; this needs its agent",
             ),
+            Self::NotThisWay(sentence) => formatter.write_str(sentence),
             Self::NoFeature {
                 feature,
                 agent_version,
@@ -156,7 +163,10 @@ impl std::error::Error for GuestError {
             Self::Ssh(error) => error.source(),
             Self::Place(error) => error.source(),
             Self::Read { source, .. } | Self::Process(source) => Some(source),
-            Self::NotOverSsh | Self::NoFeature { .. } | Self::OutputTooLong { .. } => None,
+            Self::NotOverSsh
+            | Self::NotThisWay(_)
+            | Self::NoFeature { .. }
+            | Self::OutputTooLong { .. } => None,
         }
     }
 }

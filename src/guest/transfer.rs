@@ -1,9 +1,11 @@
 //! Files into a guest and out of it, from and to paths, readers and writers.
 
 use super::{Guest, GuestError, Way};
-use crate::channel::{Fetched, deliver};
+use crate::channel::{Fetched, SHA256, deliver};
+use crate::checksum::sum_of_file;
 use crate::deadline::Deadline;
 use crate::files::{Counted, Source, Transfer, place_of};
+use smolvm_protocol::checksum::Checksum;
 use smolvm_protocol::request::Destination;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -34,7 +36,8 @@ impl Guest {
     /// Stores a file that is open already.
     ///
     /// # Errors
-    /// [`GuestError`]; the target in the guest is then as it was.
+    /// [`GuestError`]; the target in the guest is then as it was. [`GuestError::Read`] where the file is to be verified
+    /// and cannot be read twice.
     pub fn put_source(
         &self,
         mut source: Source,
@@ -43,7 +46,29 @@ impl Guest {
     ) -> Result<(), GuestError> {
         transfer.mode = transfer.mode.or(source.mode);
         transfer.name = transfer.name.or(source.name.take());
-        self.put_from(&mut source.file, source.size, remote, transfer)
+        let deadline = Deadline::after_optional(transfer.timeout);
+        self.require_for(&transfer, deadline)?;
+        let sum = match transfer.verify {
+            true => {
+                let sum = sum_of_file(&source.file, source.size, &self.inner.cancel, deadline)
+                    .map_err(|source| {
+                        self.unreadable(
+                            "the file, which is read twice to be verified".to_owned(),
+                            source,
+                        )
+                    })?;
+                Some(sum)
+            }
+            false => None,
+        };
+        self.send(
+            &mut source.file,
+            source.size,
+            sum,
+            remote.as_ref(),
+            transfer,
+            deadline,
+        )
     }
 
     /// Stores `size` bytes of a reader in the guest as `remote`. What the reader has beyond them is not read, and
@@ -51,7 +76,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`GuestError`]; the target in the guest is then as it was. [`super::ErrorKind::Local`] where the reader
-    /// fails or ends early.
+    /// fails or ends early, [`GuestError::NotThisWay`] where it is to be verified.
     pub fn put_from(
         &self,
         reader: &mut dyn Read,
@@ -59,12 +84,40 @@ impl Guest {
         remote: impl AsRef<OsStr>,
         transfer: Transfer<'_>,
     ) -> Result<(), GuestError> {
+        if transfer.verify {
+            return Err(GuestError::NotThisWay(
+                "what a reader gives cannot be verified, since its sum has to go first; send a file",
+            ));
+        }
         let deadline = Deadline::after_optional(transfer.timeout);
+        self.require_for(&transfer, deadline)?;
+        self.send(reader, size, None, remote.as_ref(), transfer, deadline)
+    }
+
+    /// Makes sure that the agent can be sent a file in this way; one that serves nothing but version 1 is not asked.
+    fn require_for(&self, transfer: &Transfer<'_>, deadline: Deadline) -> Result<(), GuestError> {
+        for feature in transfer.features() {
+            self.require_by(feature, deadline)?;
+        }
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        reader: &mut dyn Read,
+        size: u64,
+        sha256: Option<Checksum>,
+        remote: &OsStr,
+        transfer: Transfer<'_>,
+        deadline: Deadline,
+    ) -> Result<(), GuestError> {
         let destination = Destination {
-            path: remote.as_ref().as_bytes().to_vec(),
+            path: remote.as_bytes().to_vec(),
             name: transfer.name,
             mode: transfer.mode,
-            ..Destination::default()
+            sha256,
+            owner: transfer.owner,
+            sync: transfer.sync,
         };
         let mut counted = Counted::new(reader, transfer.progress);
         match self.way() {
@@ -87,16 +140,20 @@ impl Guest {
     ) -> Result<Fetched, GuestError> {
         let local = place_of(local.as_ref(), remote.as_ref())?;
         let deadline = Deadline::after_optional(transfer.timeout);
+        if transfer.verify {
+            self.require_by(SHA256, deadline)?;
+        }
         let progress = transfer.progress.take();
         deliver(&local, &self.inner.cancel, deadline, |sink| {
-            self.fetch(remote.as_ref(), &mut Counted::new(sink, progress), deadline)
+            let mut counted = Counted::new(sink, progress);
+            self.fetch(remote.as_ref(), transfer.verify, &mut counted, deadline)
         })
     }
 
     /// Fetches the guest's file `remote` into a writer. The time that the writer takes is not cut short.
     ///
     /// # Errors
-    /// [`GuestError`]; the writer may then have a part of the file.
+    /// [`GuestError`]; the writer may then have a part of the file, or, where it is to be verified, all of another.
     pub fn get_to(
         &self,
         remote: impl AsRef<OsStr>,
@@ -104,18 +161,23 @@ impl Guest {
         transfer: Transfer<'_>,
     ) -> Result<Fetched, GuestError> {
         let deadline = Deadline::after_optional(transfer.timeout);
+        if transfer.verify {
+            self.require_by(SHA256, deadline)?;
+        }
         let mut counted = Counted::new(writer, transfer.progress);
-        self.fetch(remote.as_ref(), &mut counted, deadline)
+        self.fetch(remote.as_ref(), transfer.verify, &mut counted, deadline)
     }
 
     fn fetch(
         &self,
         remote: &OsStr,
+        verify: bool,
         sink: &mut dyn Write,
         deadline: Deadline,
     ) -> Result<Fetched, GuestError> {
         let remote = remote.as_bytes();
         Ok(match self.way() {
+            Way::Agent(channel) if verify => channel.get_file_verified(remote, sink, deadline)?,
             Way::Agent(channel) => channel.get_file(remote, sink, deadline)?,
             Way::Ssh(channel) => channel.get_file(remote, sink, deadline)?,
         })

@@ -16,13 +16,14 @@ impl Guest {
     ///
     /// # Errors
     /// [`GuestError`]; what was complete by then stays in the guest. [`GuestError::NoFeature`] where the agent does not
-    /// serve trees.
+    /// serve trees, [`GuestError::NotThisWay`] where the transfer asks for what is for one file.
     pub fn put_tree(
         &self,
         local: impl AsRef<Path>,
         remote: impl AsRef<OsStr>,
         transfer: Transfer<'_>,
     ) -> Result<Copied, GuestError> {
+        check(&transfer)?;
         let deadline = Deadline::after_optional(transfer.timeout);
         let mut progress = transfer.progress.unwrap_or_else(|| Box::new(|_| ()));
         Ok(self.require_by(PUT_TREE, deadline)?.put_tree(
@@ -39,13 +40,14 @@ impl Guest {
     ///
     /// # Errors
     /// [`GuestError`]; what was complete by then stays. [`GuestError::NoFeature`] where the agent does not serve
-    /// trees.
+    /// trees, [`GuestError::NotThisWay`] where the transfer asks for what is for one file.
     pub fn get_tree(
         &self,
         remote: impl AsRef<OsStr>,
         local: impl AsRef<Path>,
         transfer: Transfer<'_>,
     ) -> Result<Copied, GuestError> {
+        check(&transfer)?;
         let deadline = Deadline::after_optional(transfer.timeout);
         let mut progress = transfer.progress.unwrap_or_else(|| Box::new(|_| ()));
         Ok(self.require_by(GET_TREE, deadline)?.get_tree(
@@ -55,5 +57,15 @@ impl Guest {
             deadline,
             &mut progress,
         )?)
+    }
+}
+
+/// Refuses what the protocol has for one file alone.
+fn check(transfer: &Transfer<'_>) -> Result<(), GuestError> {
+    match transfer.features().next() {
+        None => Ok(()),
+        Some(_) => Err(GuestError::NotThisWay(
+            "to verify, to give away and to sync is for one file; a tree is not copied so",
+        )),
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use vm::{
 
 use clap::{Args, Parser, Subcommand};
 use smolvm_host::SshDestination;
+use smolvm_protocol::request::{MAX_ID, Owner};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -172,6 +173,17 @@ pub(crate) struct RunArguments {
     pub(crate) argv: Vec<OsString>,
 }
 
+/// What is done about a file besides copying it.
+#[derive(Debug, Args)]
+pub(crate) struct UploadArguments {
+    /// Whose it becomes in the guest, by numbers; otherwise the agent's user's, which is root
+    #[arg(long, value_name = "UID[:GID]", value_parser = owner)]
+    pub(crate) owner: Option<Owner>,
+    /// End only once the file is on the guest's disk
+    #[arg(long)]
+    pub(crate) sync: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PutArguments {
     /// The guest
@@ -185,6 +197,11 @@ pub(crate) struct PutArguments {
     /// Permission bits in octal; otherwise those of the file here (0600 from standard input)
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
+    /// Make sure by its SHA-256 sum that it arrives as it is; it is read twice
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) upload: UploadArguments,
     /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
@@ -200,6 +217,9 @@ pub(crate) struct GetArguments {
     pub(crate) local: PathBuf,
     #[command(flatten)]
     pub(crate) way: WayArguments,
+    /// Make sure by its SHA-256 sum that it arrives as it is
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
@@ -220,6 +240,11 @@ pub(crate) struct CpArguments {
     /// Permission bits in octal of a file that goes into a guest; otherwise those of the file here (0600 from standard input)
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
+    /// Make sure by its SHA-256 sum that a file arrives as it is; one that goes into a guest is read twice
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) upload: UploadArguments,
     /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
@@ -287,6 +312,22 @@ fn mode(text: &str) -> Result<u32, String> {
     }
 }
 
+fn owner(text: &str) -> Result<Owner, String> {
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (uid, Some(gid)),
+        None => (text, None),
+    };
+    let id = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|id| digits && *id <= MAX_ID);
+        number.ok_or_else(|| format!("must be numbers of 0 to {MAX_ID}, such as 1000 or 1000:1000"))
+    };
+    Ok(Owner {
+        uid: Some(id(uid)?),
+        gid: gid.map(id).transpose()?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,6 +348,25 @@ mod tests {
         assert_eq!(mode("0644"), Ok(0o644));
         for text in ["", "8", "10000", "+644", "rw"] {
             assert!(mode(text).is_err(), "{text}");
+        }
+        let of = |uid, gid| {
+            let uid = Some(uid);
+            Ok(Owner { uid, gid })
+        };
+        assert_eq!(owner("7"), of(7, None));
+        assert_eq!(owner("0:4294967294"), of(0, Some(MAX_ID)));
+        for text in [
+            "",
+            ":",
+            "7:",
+            ":7",
+            "root",
+            "-1",
+            "+1",
+            "1:2:3",
+            "4294967295",
+        ] {
+            assert!(owner(text).is_err(), "{text}");
         }
     }
 }

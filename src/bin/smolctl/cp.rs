@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::guest::{deadline_of, guest_of, transfer_by};
 use crate::output::print_line;
 use crate::progress::Progress;
-use crate::put::open;
+use crate::put::{as_asked, open};
 use operand::Operand;
 use serde_json::json;
 use smolvm_host::cancel::Cancel;
@@ -28,6 +28,9 @@ use std::path::{Component, Path, PathBuf};
 
 /// An agent's sentence for a directory and the like (`docs/protocol.md`, "get_file").
 const NO_FILE: &str = "not a regular file";
+
+/// What the protocol has for files alone.
+const ONE_FILE: &str = "--verify, --owner and --sync are for one file; leave them out, or copy a tree's files one by one without -r";
 
 pub(crate) fn cp(arguments: &CpArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let from = Operand::parse(&arguments.from).map_err(Failure::usage)?;
@@ -65,10 +68,15 @@ fn upload(
     cancel: &Cancel,
 ) -> Result<Copied, Failure> {
     let sent = look_at(arguments, from)?;
-    if matches!(sent, Sent::Tree(_)) && arguments.mode.is_some() {
-        return Err(Failure::usage(
-            "--mode is for one file; a tree's modes are kept",
-        ));
+    if matches!(sent, Sent::Tree(_)) {
+        if arguments.mode.is_some() {
+            return Err(Failure::usage(
+                "--mode is for one file; a tree's modes are kept",
+            ));
+        }
+        if arguments.verify || arguments.upload.owner.is_some() || arguments.upload.sync {
+            return Err(Failure::usage(ONE_FILE));
+        }
     }
     let deadline = deadline_of(arguments.timeout);
     let guest = guest_of(target, &arguments.way, deadline, cancel)?;
@@ -94,10 +102,10 @@ fn upload(
     }
     let bytes = source.size;
     let progress = Progress::of_bytes(Some(bytes));
-    let mut transfer = transfer_by(deadline).progress(|bytes| progress.set(bytes));
-    if let Some(mode) = arguments.mode {
-        transfer = transfer.mode(mode);
-    }
+    let transfer = transfer_by(deadline)
+        .verify(arguments.verify)
+        .progress(|bytes| progress.set(bytes));
+    let transfer = as_asked(transfer, arguments.mode, &arguments.upload);
     guest.put_source(source, place, transfer).map_err(failed)?;
     Ok(one_file(bytes))
 }
@@ -177,6 +185,14 @@ fn download(
             "--mode is for a file that goes into a guest",
         ));
     }
+    if arguments.upload.owner.is_some() || arguments.upload.sync {
+        return Err(Failure::usage(
+            "--owner and --sync are for a file that goes into a guest",
+        ));
+    }
+    if arguments.recursive && arguments.verify {
+        return Err(Failure::usage(ONE_FILE));
+    }
     if arguments.recursive && *to == Operand::Standard {
         return Err(Failure::usage(
             "standard output takes one file; leave -r out, or copy to a directory",
@@ -191,7 +207,9 @@ fn download(
     let guest = guest_of(target, &arguments.way, deadline, cancel)?;
     let failed = |error| Failure::guest(target, error);
     let progress = Progress::of_bytes(None);
-    let mut transfer = transfer_by(deadline).progress(|bytes| progress.set(bytes));
+    let mut transfer = transfer_by(deadline)
+        .verify(arguments.verify)
+        .progress(|bytes| progress.set(bytes));
     let fetched = match to {
         Operand::Local(local) if arguments.recursive => {
             if let Some(name) = name_of(path) {

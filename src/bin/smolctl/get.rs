@@ -16,7 +16,9 @@ pub(crate) fn get(arguments: &GetArguments, cancel: &Cancel) -> Result<u8, Failu
     let deadline = deadline_of(arguments.timeout);
     let guest = guest_of(&arguments.target, &arguments.way, deadline, cancel)?;
     let progress = Progress::of_bytes(None);
-    let transfer = transfer_by(deadline).progress(|bytes| progress.set(bytes));
+    let transfer = transfer_by(deadline)
+        .verify(arguments.verify)
+        .progress(|bytes| progress.set(bytes));
     let fetched = if arguments.local == Path::new("-") {
         let mut stdout = StandardStream::stdout(cancel).map_err(Failure::output)?;
         guest.get_to(&arguments.remote, &mut stdout, transfer)

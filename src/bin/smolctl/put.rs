@@ -1,12 +1,13 @@
 //! `smolctl put`.
 
-use crate::arguments::PutArguments;
+use crate::arguments::{PutArguments, UploadArguments};
 use crate::failure::Failure;
 use crate::guest::{deadline_of, guest_of, transfer_by};
 use crate::progress::Progress;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::deadline::Deadline;
-use smolvm_host::files::Source;
+use smolvm_host::files::{Source, Transfer};
+use smolvm_protocol::request::Owner;
 use std::path::Path;
 
 pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failure> {
@@ -16,16 +17,29 @@ pub(crate) fn put(arguments: &PutArguments, cancel: &Cancel) -> Result<u8, Failu
     let deadline = deadline_of(arguments.timeout);
     let guest = guest_of(&arguments.target, &arguments.way, deadline, cancel)?;
     let source = open(&arguments.local, cancel, deadline)?;
-    let mut transfer = transfer_by(deadline);
-    if let Some(mode) = arguments.mode {
-        transfer = transfer.mode(mode);
-    }
+    let transfer = transfer_by(deadline).verify(arguments.verify);
+    let transfer = as_asked(transfer, arguments.mode, &arguments.upload);
     let progress = Progress::of_bytes(Some(source.size));
     let transfer = transfer.progress(|bytes| progress.set(bytes));
     guest
         .put_source(source, &arguments.remote, transfer)
         .map_err(|error| Failure::guest(&arguments.target, error))?;
     Ok(0)
+}
+
+/// What an upload is given and waits for, as asked.
+pub(crate) fn as_asked<'progress>(
+    mut transfer: Transfer<'progress>,
+    mode: Option<u32>,
+    arguments: &UploadArguments,
+) -> Transfer<'progress> {
+    if let Some(mode) = mode {
+        transfer = transfer.mode(mode);
+    }
+    if let Some(Owner { uid, gid }) = arguments.owner {
+        transfer = transfer.owner(uid, gid);
+    }
+    transfer.sync(arguments.sync)
 }
 
 /// A file to send; `-` is standard input.

@@ -68,6 +68,8 @@ pub(crate) const ALL: &[Case<Guest>] = &[
     ),
     ("files_of_every_size_come_back_the_same", file::sizes),
     ("file_keeps_its_mode_and_replaces_the_old_one", file::mode),
+    ("file_is_verified_both_ways", file::verified),
+    ("file_is_given_to_a_user_of_the_guest", file::owner),
     (
         "file_for_a_full_disk_is_refused_and_leaves_nothing",
         file::full_disk,

@@ -3,7 +3,8 @@
 use crate::checksum::{Checksum, Pattern};
 use crate::guest::{Checked, Guest, holds, same};
 use smolvm_host::channel::{ChannelError, Fetched};
-use smolvm_protocol::request::Destination;
+use smolvm_protocol::checksum::Checksum as Sum;
+use smolvm_protocol::request::{Destination, Owner};
 use std::time::Instant;
 
 /// Around each boundary of a frame and of a write; the largest transfer, which fills every buffer on the way, follows.
@@ -101,6 +102,63 @@ pub(crate) fn mode(guest: &Guest) -> Checked {
         },
     )?;
     guest.text("rm /tmp/moded").map(drop)
+}
+
+/// With the right sum it is stored, synced, and sent back with that sum; with another, nothing is.
+pub(crate) fn verified(guest: &Guest) -> Checked {
+    let size = 3 << 20;
+    let failed = |error: ChannelError| error.to_string();
+    let sum = Checksum::of(Pattern::new(7, size)).map_err(|error| error.to_string())?;
+    let sum = Sum(sum.sha256());
+    let channel = guest.channel()?;
+    let store = |seed| {
+        let destination = Destination {
+            path: b"/tmp/verified".to_vec(),
+            sha256: Some(sum),
+            sync: true,
+            ..Destination::default()
+        };
+        channel.put_file(
+            &mut Pattern::new(seed, size),
+            size,
+            destination,
+            guest.deadline(),
+        )
+    };
+    store(7).map_err(failed)?;
+    match store(8) {
+        Err(ChannelError::Refused { sentence }) => {
+            holds(&sentence, sentence.contains(&sum.to_string()))?;
+        }
+        other => return Err(format!("{other:?} where it should be refused")),
+    }
+    let told = guest.text("sha256sum /tmp/verified; ls -A /tmp | grep smolvm-put || true")?;
+    same("the sum there", &told, &format!("{sum}  /tmp/verified"))?;
+    let mut content = Checksum::default();
+    channel
+        .get_file_verified(b"/tmp/verified", &mut content, guest.deadline())
+        .map_err(failed)?;
+    same("the sum here", &Sum(content.sha256()), &sum)?;
+    guest.text("rm /tmp/verified").map(drop)
+}
+
+pub(crate) fn owner(guest: &Guest) -> Checked {
+    let destination = Destination {
+        path: b"/tmp/owned".to_vec(),
+        mode: Some(0o4751),
+        owner: Owner {
+            uid: Some(1234),
+            gid: Some(5678),
+        },
+        ..Destination::default()
+    };
+    guest
+        .channel()?
+        .put_file(&mut &b"four"[..], 4, destination, guest.deadline())
+        .map_err(|error| error.to_string())?;
+    let told = guest.text("stat -c %u:%g:%a /tmp/owned")?;
+    same("the owner", &told, &"1234:5678:4751".to_owned())?;
+    guest.text("rm /tmp/owned").map(drop)
 }
 
 pub(crate) fn full_disk(guest: &Guest) -> Checked {
