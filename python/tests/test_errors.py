@@ -16,6 +16,7 @@ ERRORS = [
     errors.UnsupportedError("sentence"),
     errors.CommandTimedOutError("sentence", 1.5, "true", b"out", b"err"),
     errors.NoAnswerError("sentence", 3),
+    errors.FileMismatchError("sentence"),
     errors.ShortFileError("sentence"),
 ]
 

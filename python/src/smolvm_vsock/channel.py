@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, TypeVar, overload
@@ -33,6 +33,7 @@ from .messages import (
     accepted,
     check_count,
     check_entropy,
+    check_id,
     check_u32,
     check_unix_ns,
     integer,
@@ -66,6 +67,10 @@ STALL_SECONDS = 60.0
 """How long a file's transfer, and the sending of any request, may stand still."""
 FRESH_BYTES = 64
 """How many random bytes of this host's a guest gets."""
+ANSWER_SECONDS = 10.0
+"""How long an agent may take to say what it serves."""
+SYNC_SECONDS = 600.0
+"""How long a guest may take to write a file out to its disk."""
 READY_PING_SECONDS = 5.0
 """How long the agent may take to answer one ping while it is waited for."""
 
@@ -99,7 +104,7 @@ class Channel:
         self.uds_path = None if uds_path is None else os.fsdecode(uds_path)
         self.unix_path = None if unix_path is None else os.fsdecode(unix_path)
         self.agent_port = agent_port
-        self._ready = False
+        self._agent: Pong | None = None
         self._address: Address
         if guest_cid is not None:
             check_u32("guest_cid", guest_cid)
@@ -148,11 +153,11 @@ class Channel:
     @property
     def connected(self) -> bool:
         """Whether the agent has answered a ping since the channel was made or closed. No connection is held."""
-        return self._ready
+        return self._agent is not None
 
     def close(self) -> None:
         """Forgets that the agent has answered; there is nothing else to close."""
-        self._ready = False
+        self._agent = None
 
     def ping(self, timeout: float = 10.0) -> Pong:
         """Asks whether the agent is there, within `timeout` seconds in all."""
@@ -234,6 +239,10 @@ class Channel:
         name: str | None = None,
         size: int | None = None,
         timeout: float | None = None,
+        verify: bool = False,
+        uid: int | None = None,
+        gid: int | None = None,
+        sync: bool = False,
     ) -> None:
         """Stores a file in the guest, streamed; whoever reads it there sees the old file or the new.
 
@@ -241,7 +250,16 @@ class Channel:
         under `name`, which is the local file's own unless given. `mode`: the local file's unless given, 0600 for an open file.
         `size`: how many bytes an open file has from its position on, where it cannot tell. `timeout`: in seconds for
         all of it; without one, `STALL_SECONDS` without a byte end it. On any failure the target is as it was.
+
+        `verify`: it is stored only if it arrives as it is, by its SHA-256 sum; it is read twice. `uid`, `gid`: whose it becomes
+        in the guest, the agent's where not given. `sync`: the call returns once it is on the guest's disk. An agent without
+        `sha256`, `file_owner` or `put_sync` among its features is not asked for it: `UnsupportedError`.
         """
+        more: dict[str, Any] = {"sync": True} if sync else {}
+        for member, value in (("uid", uid), ("gid", gid)):
+            check_id(member, value)
+            if value is not None:
+                more[member] = value
         deadline = Deadline.after(None if timeout is None else checked_seconds("timeout", timeout))
         path = remote_path_text(remote_path)
         if isinstance(local_path, (str, os.PathLike)):
@@ -251,25 +269,34 @@ class Channel:
             with transfer.open_source(source) as file:
                 found = os.fstat(file.fileno())
                 kept = found.st_mode & 0o7777 if mode is None else mode
-                self._put(file, path, source.name if name is None else name, kept, found.st_size, deadline)
+                named = {"path": path, "name": source.name if name is None else name, "mode": kept}
+                self._put(file, {**named, **more}, found.st_size, verify, deadline)
         elif not hasattr(local_path, "read"):
             raise TypeError(f"local_path must be a path or a file open in binary mode, not {type(local_path).__name__}")
         else:
             if size is None:
                 size = transfer.remaining_size(local_path)
-            self._put(local_path, path, name, mode, size, deadline)
+            self._put(local_path, {"path": path, "name": name, "mode": mode, **more}, size, verify, deadline)
 
     @overload
-    def get_file(self, remote_path: LocalPath, local_path: LocalPath, *, timeout: float | None = None) -> Path: ...
+    def get_file(
+        self, remote_path: LocalPath, local_path: LocalPath, *, timeout: float | None = None, verify: bool = False
+    ) -> Path: ...
 
     @overload
-    def get_file(self, remote_path: LocalPath, local_path: BinaryIO, *, timeout: float | None = None) -> None: ...
+    def get_file(
+        self, remote_path: LocalPath, local_path: BinaryIO, *, timeout: float | None = None, verify: bool = False
+    ) -> None: ...
 
-    def get_file(self, remote_path: LocalPath, local_path: LocalPath | BinaryIO, *, timeout: float | None = None) -> Path | None:
+    def get_file(
+        self, remote_path: LocalPath, local_path: LocalPath | BinaryIO, *, timeout: float | None = None, verify: bool = False
+    ) -> Path | None:
         """Fetches a file from the guest, streamed, and returns its path here.
 
         `local_path`: a path, which has the whole file in the end or is as it was, with the guest's file's permission bits but for
         set-user-ID and its like; or a file open in binary mode, which may be left with a part. `timeout`: as for `put_file`.
+        `verify`: it must arrive as it was sent, by its SHA-256 sum (`FileMismatchError`); an open file has it all by then. An
+        agent without `sha256` among its features is not asked for it: `UnsupportedError`.
         """
         deadline = Deadline.after(None if timeout is None else checked_seconds("timeout", timeout))
         path = remote_path_text(remote_path)
@@ -278,15 +305,20 @@ class Channel:
             transfer.refuse_directory(destination)
         elif not hasattr(local_path, "write"):
             raise TypeError(f"local_path must be a path or a file open in binary mode, not {type(local_path).__name__}")
-        with self._begin({"op": "get_file", "path": path}, deadline, STALL_SECONDS) as connection:
+        request: dict[str, Any] = {"op": "get_file", "path": path}
+        taken = None
+        if verify:
+            self._require(["sha256"], deadline)
+            request["sha256"], taken = True, transfer.Sum()
+        with self._begin(request, deadline, STALL_SECONDS) as connection:
             header = accepted(recv_json(connection), f"cannot fetch '{printable(path)}' from the guest")
             mode = integer(header, "mode")
             if destination is None:
                 assert not isinstance(local_path, (str, os.PathLike))
-                transfer.download(connection, local_path)
+                transfer.download(connection, local_path, taken)
             else:
                 with transfer.staged(destination, mode) as file:
-                    transfer.download(connection, file)
+                    transfer.download(connection, file, taken)
         return destination
 
     def shutdown(self, mode: ShutdownMode = "poweroff", timeout: float = 10.0) -> None:
@@ -316,7 +348,8 @@ class Channel:
         """
         if unix_ns is not None:
             check_unix_ns(unix_ns)
-        deadline = self._require(["set_clock"], timeout)
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        self._require(["set_clock"], deadline)
         return self._set_clock(unix_ns, deadline)
 
     def reseed(self, entropy: bytes | None = None, timeout: float = 10.0) -> None:
@@ -327,7 +360,8 @@ class Channel:
         """
         if entropy is not None:
             check_entropy(entropy)
-        deadline = self._require(["reseed"], timeout)
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        self._require(["reseed"], deadline)
         self._reseed(entropy, deadline)
 
     def resume(self, timeout: float = 10.0) -> ClockSet:
@@ -335,7 +369,8 @@ class Channel:
 
         Raises `UnsupportedError` for an agent that cannot do both, and then nothing is done.
         """
-        deadline = self._require(["set_clock", "reseed"], timeout)
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        self._require(["set_clock", "reseed"], deadline)
         self._reseed(None, deadline)
         return self._set_clock(None, deadline)
 
@@ -386,31 +421,43 @@ class Channel:
         if answer.get("op") != "pong" or not isinstance(version, str) or not isinstance(features, list):
             raise no_agent("its answer to ping is no pong")
         pong = Pong(version, integer(answer, "proto"), tuple(each for each in features if isinstance(each, str)))
-        self._ready = True
+        self._agent = pong
         return pong
+
+    def _require(self, features: Sequence[str], deadline: Deadline) -> Pong:
+        """What the agent is, which lists all of these; it is asked once, and again where it lacked one."""
+        agent = self._agent
+        if agent is None or not set(features) <= set(agent.features):
+            agent = self._ping(deadline.or_earlier(self.connect_timeout + ANSWER_SECONDS))
+        for each in features:
+            if each not in agent.features:
+                raise UnsupportedError(f"agent {printable(agent.agent_version)} does not serve '{each}'; it needs a later one")
+        return agent
 
     def _ask_feature(self, feature: str, members: Mapping[str, Any], timeout: float) -> dict[str, Any]:
         """A request of that name, to an agent that lists it."""
-        deadline = self._require([feature], timeout)
+        deadline = Deadline.after(checked_seconds("timeout", timeout))
+        self._require([feature], deadline)
         with self._begin({"op": feature, **members}, deadline) as connection:
             return accepted(recv_json(connection), f"the agent refused {feature}")
 
-    def _require(self, features: list[str], timeout: float) -> Deadline:
-        """The deadline of a call to an agent that lists these."""
-        deadline = Deadline.after(checked_seconds("timeout", timeout))
-        pong = self._ping(deadline)
-        for feature in features:
-            if feature not in pong.features:
-                raise UnsupportedError(f"agent {printable(pong.agent_version)} does not serve '{feature}'; it needs a later one")
-        return deadline
-
-    def _put(self, file: BinaryIO, path: str, name: str | None, mode: int | None, size: int, deadline: Deadline) -> None:
+    def _put(self, file: BinaryIO, members: dict[str, Any], size: int, verify: bool, deadline: Deadline) -> None:
         check_count("size", size)
-        if mode is not None:
-            check_count("mode", mode)
-        request = {"op": "put_file", "path": path, "name": name, "mode": mode, "size": size}
-        with self._begin(request, deadline, STALL_SECONDS) as connection:
+        if members["mode"] is not None:
+            check_count("mode", members["mode"])
+        needs = [
+            *(["sha256"] if verify else []),
+            *(["file_owner"] if "uid" in members or "gid" in members else []),
+            *(["put_sync"] if "sync" in members else []),
+        ]
+        if needs:
+            self._require(needs, deadline)
+        if verify:
+            members = {**members, "sha256": transfer.sum_of(file, size, deadline)}
+        with self._begin({"op": "put_file", **members, "size": size}, deadline, STALL_SECONDS) as connection:
             had_all = transfer.upload(connection, file, size)
-            accepted(recv_json(connection), f"cannot store '{printable(path)}' in the guest")
+            if "sync" in members:
+                connection.stall_seconds = SYNC_SECONDS
+            accepted(recv_json(connection), f"cannot store '{printable(members['path'])}' in the guest")
             if not had_all:
                 raise no_agent("it confirmed a file before it had all of it")

@@ -91,5 +91,9 @@ class NoAnswerError(OperationTimeoutError):
     """This side waited as long as it was to; the peer is silent, or too slow."""
 
 
+class FileMismatchError(SmolVMError):
+    """A fetched file's SHA-256 sum is not the one that it had in the guest; what was here is as it was."""
+
+
 class ShortFileError(SmolVMError, OSError):
     """The file of this side ended before the size that it was said to have; the target in the guest is as it was."""

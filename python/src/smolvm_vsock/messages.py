@@ -88,6 +88,14 @@ def check_entropy(value: bytes) -> None:
         raise ValueError(f"entropy must be 32 to 512 bytes, not {len(value)}")
 
 
+def check_id(name: str, value: int | None) -> None:
+    if value is None:
+        return
+    check_count(name, value)
+    if value >= 0xFFFF_FFFF:
+        raise ValueError(f"{name} must be from 0 to 4294967294, not {value}")
+
+
 def check_u32(name: str, value: int) -> None:
     check_count(name, value)
     if not 0 < value < 0xFFFF_FFFF:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import stat
@@ -17,11 +18,44 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .connection import Connection
-from .errors import ConnectionClosedError, ShortFileError
-from .protocol import CHUNK_SIZE, FRAME_DATA, FRAME_EOF, frame_bytes, recv_header, recv_pieces, unexpected_frame
+from .deadline import Deadline
+from .errors import ConnectionClosedError, FileMismatchError, NoAnswerError, ShortFileError, printable
+from .messages import accepted, integer, no_agent
+from .protocol import CHUNK_SIZE, FRAME_DATA, FRAME_EOF, frame_bytes, recv_header, recv_json, recv_pieces, unexpected_frame
 
 # What a fetched file keeps of its mode: the guest is not trusted with set-user-ID and its like here.
 _KEPT_MODE = 0o777
+
+
+class Sum:
+    """The SHA-256 sum and the number of the bytes that it is given."""
+
+    def __init__(self) -> None:
+        self._sum = hashlib.sha256()
+        self.size = 0
+
+    def update(self, data: bytes) -> None:
+        self._sum.update(data)
+        self.size += len(data)
+
+    def digits(self) -> str:
+        return self._sum.hexdigest()
+
+
+def sum_of(file: BinaryIO, size: int, deadline: Deadline) -> str:
+    """The sum of a file's next `size` bytes, or of those that there are; its position stays. `ValueError` where it has none."""
+    if not file.seekable():
+        raise ValueError("verify needs a file that can seek: it is read twice, since its sum goes first")
+    position = file.tell()
+    taken = Sum()
+    while taken.size < size and (piece := file.read(min(size - taken.size, CHUNK_SIZE))):
+        if isinstance(piece, str):
+            raise TypeError("the file must be open in binary mode")
+        if deadline.has_passed:
+            raise NoAnswerError(f"the file's SHA-256 sum has taken longer than {deadline.seconds:g} s", deadline.seconds)
+        taken.update(piece)
+    file.seek(position)
+    return taken.digits()
 
 
 def open_source(path: Path) -> BinaryIO:
@@ -77,8 +111,8 @@ def upload(connection: Connection, file: BinaryIO, size: int) -> bool:
     return True
 
 
-def download(connection: Connection, file: BinaryIO) -> None:
-    """Writes a file's frames as they arrive, to its end."""
+def download(connection: Connection, file: BinaryIO, taken: Sum | None = None) -> None:
+    """Writes a file's frames as they arrive, to its end; with `taken`, to the sum behind it, which must be theirs."""
     while True:
         header = recv_header(connection)
         if header is None:
@@ -88,8 +122,20 @@ def download(connection: Connection, file: BinaryIO) -> None:
             raise unexpected_frame(frame_type)
         for piece in recv_pieces(connection, length):
             _write_all(file, piece)
+            if taken is not None:
+                taken.update(piece)
         if frame_type == FRAME_EOF:
-            return
+            break
+    if taken is None:
+        return
+    told = accepted(recv_json(connection), "the guest has no sum of the file")
+    if not isinstance(told.get("sha256"), str):
+        raise no_agent("it tells no SHA-256 sum of the file that it sent")
+    if (told["sha256"].lower(), integer(told, "size")) != (taken.digits(), taken.size):
+        raise FileMismatchError(
+            f"the file arrived otherwise than it was sent: its SHA-256 sum is {taken.digits()} here and "
+            f"was {printable(told['sha256'])} in the guest"
+        )
 
 
 def _write_all(file: BinaryIO, data: bytes) -> None:
