@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 import smolvm_vsock
-from smolvm_vsock import errors
+from smolvm_vsock import CommandResult, errors
 
 ERRORS = [
     errors.CannotConnectError("sentence", 111),
@@ -13,6 +13,9 @@ ERRORS = [
     errors.ProtocolError("sentence"),
     errors.RefusedError("sentence", "no"),
     errors.SpawnFailedError("sentence", "no", 7),
+    errors.ControlRefusedError("sentence", ("no",), CommandResult(0)),
+    errors.InputClosedError("sentence"),
+    errors.OutputTooLongError("sentence", "stdout", 10),
     errors.UnsupportedError("sentence"),
     errors.CommandTimedOutError("sentence", 1.5, "true", b"out", b"err"),
     errors.NoAnswerError("sentence", 3),

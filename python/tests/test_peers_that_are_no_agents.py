@@ -9,7 +9,7 @@ import pytest
 from peers import after_request, says, until_closed
 
 from smolvm_vsock import Channel, ConnectionClosedError, NoAnswerError, ProtocolError
-from smolvm_vsock import channel as module
+from smolvm_vsock import commands as module
 from smolvm_vsock.protocol import FRAME_EOF, FRAME_JSON, FRAME_STDOUT, frame_bytes, json_frame_bytes
 
 CALLS = {

@@ -1,16 +1,20 @@
-"""Drives microVM guests from Python: runs commands, copies files, waits until a guest is up.
+"""Drives microVM guests from Python: runs commands, copies files, carries streams, waits until a guest is up.
 
 `Channel` is the client; `VsockChannel` is the same with the time limit of the hosts in the field, which it can replace.
 """
 
 from .channel import Channel
+from .command import Leftovers, Terminal, Until
 from .errors import (
     CannotConnectError,
     CommandTimedOutError,
     ConnectionClosedError,
+    ControlRefusedError,
     FileMismatchError,
+    InputClosedError,
     NoAnswerError,
     OperationTimeoutError,
+    OutputTooLongError,
     ProtocolError,
     RefusedError,
     ShortFileError,
@@ -19,7 +23,9 @@ from .errors import (
     UnsupportedError,
 )
 from .messages import ShellMode, ShutdownMode
-from .results import ClockSet, CommandResult, Pong
+from .process import Process
+from .results import ClockSet, CommandResult, Pong, Usage
+from .stream import GuestStream
 from .vsock_channel import VsockChannel
 
 __all__ = [
@@ -29,10 +35,16 @@ __all__ = [
     "CommandResult",
     "CommandTimedOutError",
     "ConnectionClosedError",
+    "ControlRefusedError",
     "FileMismatchError",
+    "GuestStream",
+    "InputClosedError",
+    "Leftovers",
     "NoAnswerError",
     "OperationTimeoutError",
+    "OutputTooLongError",
     "Pong",
+    "Process",
     "ProtocolError",
     "RefusedError",
     "ShellMode",
@@ -40,6 +52,9 @@ __all__ = [
     "ShutdownMode",
     "SmolVMError",
     "SpawnFailedError",
+    "Terminal",
     "UnsupportedError",
+    "Until",
+    "Usage",
     "VsockChannel",
 ]

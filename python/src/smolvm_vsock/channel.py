@@ -1,6 +1,7 @@
 """What a host says to a guest's agent.
 
-Owns the calls; each has a connection of its own, one request on it, and one deadline over all of it. Chooses no guest and knows
+Owns the calls; each has a connection of its own, one request on it, and one deadline over all of it; those that run something are
+in `commands.py`. Chooses no guest and knows
 nothing of how it was booted. Calls from several threads at once are fine.
 """
 
@@ -15,20 +16,13 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal, TypeVar, overload
 
 from . import transfer
+from .commands import Commands
 from .connect import Address, ConnectAddress, UnixAddress, VsockAddress, connect, may_come
 from .connection import Connection
 from .deadline import Deadline, checked_seconds
-from .errors import (
-    CannotConnectError,
-    CommandTimedOutError,
-    ConnectionClosedError,
-    NoAnswerError,
-    UnsupportedError,
-    printable,
-)
+from .errors import CannotConnectError, ConnectionClosedError, NoAnswerError, UnsupportedError, printable
 from .messages import (
     LocalPath,
-    ShellMode,
     ShutdownMode,
     accepted,
     check_count,
@@ -39,30 +33,17 @@ from .messages import (
     integer,
     no_agent,
     remote_path_text,
-    run_request,
 )
 from .protocol import (
-    FRAME_JSON,
-    FRAME_STDERR,
-    FRAME_STDOUT,
     PROTOCOL_VERSION,
     SMOLVM_AGENT_PORT,
     json_frame_bytes,
-    parse_json,
-    recv_exact,
-    recv_header,
     recv_json,
-    recv_pieces,
-    unexpected_frame,
 )
-from .results import ClockSet, CommandResult, Pong
-
-Sink = Callable[[bytes], object]
+from .results import ClockSet, Pong
 
 CONNECT_SECONDS = 10
 """How long a call tries to connect, unless told otherwise."""
-ANSWER_MARGIN_SECONDS = 5 + 30
-"""How much longer than a command's own time limit `run` waits: for the agent to reap what it killed, and for its answer."""
 STALL_SECONDS = 60.0
 """How long a file's transfer, and the sending of any request, may stand still."""
 FRESH_BYTES = 64
@@ -77,7 +58,7 @@ READY_PING_SECONDS = 5.0
 _Channel = TypeVar("_Channel", bound="Channel")
 
 
-class Channel:
+class Channel(Commands):
     """The way to one guest's agent. Nothing is opened until a call is made, and nothing stays open after it."""
 
     kind: Literal["vsock"] = "vsock"
@@ -185,50 +166,6 @@ class Channel:
                 message = f"no agent answered at {printable(str(self._address))} within {timeout:g} s; the last try: {last}"
                 raise NoAnswerError(message, timeout) from last
             time.sleep(interval)
-
-    def run(
-        self,
-        command: str,
-        timeout: float | None = None,
-        shell: ShellMode = "login",
-        *,
-        env: Mapping[str, str] | None = None,
-        on_stdout: Sink | None = None,
-        on_stderr: Sink | None = None,
-    ) -> CommandResult:
-        """Runs a command in the guest and waits for its end, as `subprocess.run` does.
-
-        `timeout`: seconds after which the agent kills the command and its process group (`CommandTimedOutError`); `None`: never.
-        `env`: variables on top of the agent's own. `on_stdout`, `on_stderr`: called with each piece of output as it comes, which
-        is then not collected. Leaving the call by an exception, `KeyboardInterrupt` for one, ends the command.
-
-        Raises `SpawnFailedError` where the command cannot be started; an exit code is no error. This side gives up some time
-        after the command's time limit (`NoAnswerError`), and waits as long as it takes where there is none.
-        """
-        request = run_request(command, timeout, shell, env)
-        seconds = None if timeout is None else self.connect_timeout + timeout + ANSWER_MARGIN_SECONDS
-        stdout, stderr = bytearray(), bytearray()
-        sinks: dict[int, Sink] = {FRAME_STDOUT: on_stdout or stdout.extend, FRAME_STDERR: on_stderr or stderr.extend}
-        with self._begin(request, Deadline.after(seconds)) as connection:
-            while True:
-                header = recv_header(connection)
-                if header is None:
-                    raise ConnectionClosedError("the peer closed the connection before the command's end")
-                frame_type, length = header
-                if frame_type in sinks:
-                    for piece in recv_pieces(connection, length):
-                        sinks[frame_type](piece)
-                elif frame_type == FRAME_JSON:
-                    end = accepted(parse_json(recv_exact(connection, length)), "the command was refused")
-                    break
-                else:
-                    raise unexpected_frame(frame_type)
-        if end.get("op") == "timeout" and timeout is not None:
-            message = f"the command was killed at its time limit of {timeout:g} s: {printable(command)}"
-            raise CommandTimedOutError(message, timeout, command, bytes(stdout), bytes(stderr))
-        if end.get("op") != "exit":
-            raise no_agent("its last answer to run is neither exit nor timeout")
-        return CommandResult(integer(end, "exit_code"), bytes(stdout), bytes(stderr))
 
     def put_file(
         self,

@@ -63,12 +63,18 @@ class Connection:
         """What has arrived, at most `size` bytes; empty at the stream's end. `ConnectionClosedError` for a reset."""
         while True:
             self._keep_deadline()
-            try:
-                return self._sock.recv(size)
-            except BlockingIOError:
-                self.wait(select.POLLIN)
-            except OSError as error:
-                raise _broken(error) from error
+            if (data := self.recv_now(size)) is not None:
+                return data
+            self.wait(select.POLLIN)
+
+    def recv_now(self, size: int) -> bytes | None:
+        """The same without waiting; `None` where nothing has arrived."""
+        try:
+            return self._sock.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise _broken(error) from error
 
     def sendall(self, data: bytes) -> None:
         """Sends all of it; `ConnectionClosedError` where the peer takes no more."""
@@ -102,6 +108,10 @@ class Connection:
         room is told to be writable only once it is nearly empty.
         """
         self._keep_deadline()
+        return self.send_now(view)
+
+    def send_now(self, view: memoryview) -> int:
+        """Sends what fits without waiting, perhaps nothing; `ConnectionClosedError` where the peer takes no more."""
         try:
             return self._sock.send(view[: self._max_write], _SEND_FLAGS)
         except BlockingIOError:

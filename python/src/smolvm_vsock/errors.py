@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+from .results import CommandResult, Usage
+
 MAX_SHOWN_CHARACTERS = 8192
 
 
@@ -63,6 +65,28 @@ class SpawnFailedError(RefusedError):
         self.errno = errno
 
 
+class ControlRefusedError(SmolVMError):
+    """The command has ended, as `result` tells, and a signal or a resize sent to it before had been refused: `sentences`."""
+
+    def __init__(self, message: str, sentences: tuple[str, ...] = (), result: CommandResult | None = None) -> None:
+        super().__init__(message)
+        self.sentences = sentences
+        self.result = result
+
+
+class InputClosedError(SmolVMError, BrokenPipeError):
+    """The command has ended, and takes no more input."""
+
+
+class OutputTooLongError(SmolVMError):
+    """More than `limit` bytes of `stream` ("stdout", "stderr" or "stream") came than this side keeps."""
+
+    def __init__(self, message: str, stream: str = "", limit: int = 0) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.limit = limit
+
+
 class UnsupportedError(SmolVMError):
     """The agent does not list the feature that the call needs; nothing was asked of it."""
 
@@ -79,12 +103,19 @@ class CommandTimedOutError(OperationTimeoutError):
     """The agent killed the command at its time limit; with the output that came before, unless that was handed on."""
 
     def __init__(
-        self, message: str, timeout_seconds: float = math.inf, command: str = "", stdout: bytes = b"", stderr: bytes = b""
+        self,
+        message: str,
+        timeout_seconds: float = math.inf,
+        command: str = "",
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(message, timeout_seconds)
         self.command = command
         self.stdout = stdout
         self.stderr = stderr
+        self.usage = usage
 
 
 class NoAnswerError(OperationTimeoutError):

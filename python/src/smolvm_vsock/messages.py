@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .deadline import checked_seconds
 from .errors import ProtocolError, RefusedError, SpawnFailedError, printable
 
 ShellMode = Literal["login", "raw"]
@@ -18,23 +17,6 @@ ShellMode = Literal["login", "raw"]
 ShutdownMode = Literal["poweroff", "reboot"]
 """`poweroff`: the VM ends; `reboot`: the guest starts anew."""
 LocalPath = str | os.PathLike[str]
-
-
-def run_request(command: str, timeout: float | None, shell: ShellMode, env: Mapping[str, str] | None) -> dict[str, Any]:
-    if not isinstance(command, str):
-        raise TypeError(f"command must be a str, not {type(command).__name__}; quote words with shlex.join")
-    if not command.strip():
-        raise ValueError("command cannot be empty")
-    if timeout is not None:
-        checked_seconds("timeout", timeout)
-    if shell not in ("login", "raw"):
-        raise ValueError(f"shell must be 'login' or 'raw', not {shell!r}")
-    for key, value in (env or {}).items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"env must have names and values of type str, unlike {key!r}: {value!r}")
-        if not key or "=" in key or "\0" in key + value:
-            raise ValueError(f"env has a variable that no process can have: {key!r}")
-    return {"op": "run", "cmd": command, "shell": shell, "timeout": timeout, "env": dict(env or {})}
 
 
 def remote_path_text(path: LocalPath) -> str:

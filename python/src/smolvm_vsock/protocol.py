@@ -25,6 +25,8 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 """The longest payload of any frame, inclusive."""
 MAX_VSOCK_WRITE_BYTES = 28 * 1024
 """The most that one call hands to a vsock socket: some devices lose larger packets of newer kernels."""
+WINDOW_BYTES = 256 * 1024
+"""How much input may be under way to a guest: sent, and not yet credited."""
 
 FRAME_JSON = 1
 """One JSON object: a request, or the answer's control."""
@@ -33,11 +35,13 @@ FRAME_STDOUT = 2
 FRAME_STDERR = 3
 """Bytes of a command's standard error."""
 FRAME_DATA = 4
-"""Bytes of a file."""
+"""Bytes of a file, of a command's input, or of a stream."""
 FRAME_EOF = 5
-"""A file's end; no payload."""
+"""Their end; no payload."""
 
 _HEADER = struct.Struct(">BI")
+HEADER_BYTES = _HEADER.size
+"""A frame's type and length."""
 _TYPES = frozenset((FRAME_JSON, FRAME_STDOUT, FRAME_STDERR, FRAME_DATA, FRAME_EOF))
 
 
@@ -96,12 +100,22 @@ def recv_header(sock: ByteStream) -> tuple[int, int] | None:
 
     Raises `ProtocolError` for what no peer of this protocol sends.
     """
-    first = sock.recv(_HEADER.size)
+    first = sock.recv(HEADER_BYTES)
     if not first:
         return None
+    check_beginning(first)
+    return parse_header(first + recv_exact(sock, HEADER_BYTES - len(first)))
+
+
+def check_beginning(first: bytes) -> None:
+    """Raises `ProtocolError` for bytes that begin no frame."""
     if first[0] not in _TYPES:
         raise ProtocolError(f"the peer is no smolvm guest agent: it sent {first!r}, which begins no frame")
-    frame_type, length = _HEADER.unpack(first + recv_exact(sock, _HEADER.size - len(first)))
+
+
+def parse_header(header: bytes) -> tuple[int, int]:
+    """A whole header's type and length; `ProtocolError` for a length that no frame has."""
+    frame_type, length = _HEADER.unpack(header)
     if length > MAX_FRAME_BYTES:
         raise ProtocolError(
             f"the peer is no smolvm guest agent: it announced a frame of {length} bytes, and none has more than {MAX_FRAME_BYTES}"

@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a command has used, its children that it waited for included."""
+
+    user_ms: int
+    """Processor time for itself, in milliseconds."""
+    system_ms: int
+    """Processor time of the kernel for it, in milliseconds."""
+    max_rss_kib: int
+    """The most memory that one of these had resident, in KiB."""
+
+
+@dataclass(frozen=True)
 class CommandResult:
     """How a command ended, and what of its output was collected."""
 
@@ -15,6 +27,12 @@ class CommandResult:
     """Standard output as it came; empty where it was handed on."""
     stderr_bytes: bytes = b""
     """Standard error as it came; empty where it was handed on."""
+    signal: str | None = None
+    """The name of the signal that killed it, without `SIG`, where `usage` was asked for."""
+    usage: Usage | None = None
+    """What it has used, where that was asked for."""
+    output_open: bool | None = None
+    """Whether somebody still had its output open at its exit, where it ran until that."""
 
     @property
     def stdout(self) -> str:
