@@ -8,9 +8,19 @@ let
   craneLib = crane.mkLib pkgs;
   inherit (pkgs.stdenv) buildPlatform hostPlatform;
   version = (builtins.fromTOML (builtins.readFile ../Cargo.toml)).workspace.package.version;
+  # What scripts/ give rustc for a guest's program, too: lines of "ARCH FLAG".
+  guestFlags = builtins.concatMap
+    (
+      line:
+      let
+        found = if builtins.isString line then builtins.match "(all|${hostPlatform.parsed.cpu.name}) +(-.*)" line else null;
+      in
+      lib.optionals (found != null) [ (builtins.elemAt found 1) ]
+    )
+    (builtins.split "\n" (builtins.readFile ../guest-agent/rustflags));
   flags =
     # nixpkgs links musl dynamically unless it is told otherwise.
-    lib.optionals hostPlatform.isMusl [ "-C target-feature=+crt-static" ]
+    lib.optionals hostPlatform.isMusl ([ "-C target-feature=+crt-static" ] ++ guestFlags)
     ++ [
       "-C link-arg=-Wl,--build-id=none"
       "-C force-frame-pointers=yes"

@@ -42,7 +42,7 @@ run_cargo() {
     env -i "${environment[@]}" \
         PATH="$(dirname -- "$CARGO"):$PATH" HOME="$HOME" CARGO_HOME="$cargo_home" CARGO="$CARGO" RUSTC="$RUSTC" \
         RUSTC_WRAPPER='' RUSTC_WORKSPACE_WRAPPER='' CARGO_INCREMENTAL=0 \
-        CARGO_ENCODED_RUSTFLAGS="$(rust_flags "${remaps[@]}")" \
+        CARGO_ENCODED_RUSTFLAGS="$(rust_flags "$arch" "${remaps[@]}")" \
         CARGO_ZIGBUILD_ZIG_PATH="$ZIGBUILD_HOME/ziglang/zig" CARGO_ZIGBUILD_CACHE_DIR="$CACHE/zig" \
         ZIG_GLOBAL_CACHE_DIR="$CACHE/zig/global" ZIG_LOCAL_CACHE_DIR="$CACHE/zig/local" \
         "$ZIGBUILD_HOME/bin/cargo-zigbuild" "$subcommand" --manifest-path "$PROJECT/Cargo.toml" --target-dir "$folder" \
@@ -51,8 +51,11 @@ run_cargo() {
 }
 
 # Cargo takes these flags whole, instead of RUSTFLAGS and of every rustflags in a configuration file; separated by 0x1f.
+# rust_flags ARCH REMAPS…
 rust_flags() {
-    local remap flags=()
+    local arch=$1 remap flags
+    shift
+    readarray -t flags < <(awk -v arch="$arch" '$1 == "all" || $1 == arch { print $2 }' "$PROJECT/guest-agent/rustflags")
     for remap in "$@"; do flags+=("--remap-path-prefix=$remap"); done
     # zig brings the start files; rustc's own would be rcrt1.o, which a rebuilt std does not have.
     [ "$STD_KIND" = prebuilt ] || flags+=(-Clink-self-contained=no)
