@@ -23,7 +23,6 @@ let
     lib.optionals hostPlatform.isMusl ([ "-C target-feature=+crt-static" ] ++ guestFlags)
     ++ [
       "-C link-arg=-Wl,--build-id=none"
-      "-C force-frame-pointers=yes"
       # As in scripts/lib/isolated-cargo.sh.
       "--cfg sha2_backend_soft=\"compact\""
       # Where stdenv unpacks a source in the sandbox; panics name their place.

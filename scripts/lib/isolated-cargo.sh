@@ -59,8 +59,7 @@ rust_flags() {
     for remap in "$@"; do flags+=("--remap-path-prefix=$remap"); done
     # zig brings the start files; rustc's own would be rcrt1.o, which a rebuilt std does not have.
     [ "$STD_KIND" = prebuilt ] || flags+=(-Clink-self-contained=no)
-    # With them, the unwinder's tables are a fifth smaller, and code is not larger.
-    flags+=("-Clink-arg=-Wl,--build-id=none" -Cforce-frame-pointers=yes)
+    flags+=("-Clink-arg=-Wl,--build-id=none")
     # Where the processor has no instructions for SHA-256, a loop in place of 5 KB of unrolled rounds.
     flags+=(--cfg 'sha2_backend_soft="compact"')
     (IFS=$'\x1f'; printf '%s' "${flags[*]}")
