@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -148,6 +149,14 @@ def settable(tmp_path_factory):
             pytest.skip(f"this machine lets nobody set mode {mode:o}")
 
     return check
+
+
+@pytest.fixture
+def start_with_files(start_agent):
+    """Starts an agent that sees other files at some paths."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
+        pytest.skip("this machine gives nobody a mount namespace")
+    return lambda files: start_agent(options={"files": files})
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ class Flow:
         self._failure = None
         self._closed = False
         self._changed = threading.Condition()
+        self._sending = threading.Lock()
         self._connection = agent.connect()
         self._connection.send(asked)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -87,7 +88,8 @@ class Flow:
     def __exit__(self, *_):
         self._connection.shut_down()
         self._reader.join()
-        self._connection.close()
+        with self._sending:
+            self._connection.close()
 
     def _read(self):
         try:
@@ -137,7 +139,8 @@ class Flow:
 
     def send(self, frames):
         """Sends what needs no credit; an agent that has closed already is no failure."""
-        self._connection.send_until_refused(frames)
+        with self._sending:
+            self._connection.send_until_refused(frames)
 
     def wait_stdout(self, wanted):
         """Waits until that has been printed; all that has been is its value."""

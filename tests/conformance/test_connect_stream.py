@@ -176,6 +176,16 @@ def test_input_of_a_target_that_reads_no_more_is_discarded_and_credited(agent, f
         assert content_of(flow.answer().frames) == (b"back", True)
 
 
+def test_targets_bytes_come_beside_credit_without_end(agent, folder):
+    with listening(agent.patience, f"{folder}/target") as target, flowing(agent, target) as (flow, peer):
+        peer.shutdown(socket.SHUT_RD)
+        sender = in_background(lambda: flow.feed(bytes(256 << 20)))
+        assert flow.wait(lambda: len(flow.credits) > 20, "credit")
+        peer.sendall(b"beside it")
+        assert flow.wait(lambda: (DATA, b"beside it") in flow.frames, "the other direction")
+        assert sender.is_alive()
+
+
 def test_exactly_the_window_is_taken_behind_a_target_that_reads_nothing(agent, target):
     with flowing(agent, target) as (flow, peer):
         flow.fill()
@@ -204,6 +214,7 @@ WRONG = {
     "type 9": struct.pack(">BI", 9, 1) + b"x",
     "over 16 MiB": struct.pack(">BI", DATA, MAX_FRAME_BYTES + 1),
     "DATA after the end": END + data(b"x"),
+    "another end": END + END,
 }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import threading
 
 import pytest
 from flow import CREDIT_BYTES, END, WINDOW_BYTES, Flow, begun, credit_of, data, failed, run_with_input, running, signal
@@ -41,6 +42,16 @@ def test_credit_has_its_form_and_is_64_kib_or_more(agent):
         assert min(flow.credits) >= CREDIT_BYTES
         assert sum(flow.credits) > flow.sent - CREDIT_BYTES
         assert sum(flow.credits) <= flow.sent
+
+
+def test_output_comes_beside_credit_without_end(agent, marks):
+    with running(agent, cmd=f"exec <&-; {marks.until('go')}; echo beside it; exec sleep 1000") as flow:
+        sender = threading.Thread(target=flow.feed, args=(bytes(256 << 20),), daemon=True)
+        sender.start()
+        assert flow.wait(lambda: len(flow.credits) > 20, "credit")
+        marks.set("go")
+        flow.wait_stdout(b"beside it\n")
+        assert sender.is_alive()
 
 
 def test_less_than_64_kib_is_not_credited(agent):

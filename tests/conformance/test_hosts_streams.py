@@ -102,7 +102,7 @@ def test_host_that_closes_after_a_half_close_ends_its_command(guest, size):
     assert is_gone(guest, pid)
 
 
-def test_host_that_sends_without_credit_is_told_so(guest):
+def test_host_that_floods_a_command_is_told_so(guest):
     with flow.begun(guest, cmd="exec sleep 1000") as connection:
         connection.send_until_refused(data(bytes(CHUNK_BYTES)) * 16)
         answer = connection.read_answer()

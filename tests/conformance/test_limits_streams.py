@@ -5,9 +5,9 @@ import time
 
 import pytest
 import terminals
-from flow import END, Flow, begun, data, run_with_input
+from flow import END, Flow, begun, data, run_with_input, signal
 from host import DATA, JSON, STDOUT, frame, request
-from processes import descriptors, forget_peak, given_back, memory_kib, settled_holdings, threads, wait_until
+from processes import descriptors, forget_peak, given_back, memory_kib, runs, settled_holdings, threads, wait_until
 from targets import CONNECTED, asked, listening, opened, received
 
 pytestmark = pytest.mark.ours("the published agent has neither input nor streams")
@@ -127,6 +127,24 @@ def test_streams_take_no_permit_of_commands(start_agent, marks):
         marks.set("go")
     with listening(agent.patience) as target, held(agent, target, SERVED):
         assert agent.run("echo served", patience=agent.at_once).stdout == b"served\n"
+
+
+@pytest.mark.native("an emulator makes calls of its own")
+def test_input_terminals_and_streams_need_nothing_of_a_later_kernel(start_agent, marks):
+    agent = start_agent(options={"kernel_5_3": True})
+    with begun(agent, data(b"in") + END, cmd="cat") as connection:
+        assert connection.read_answer().stdout == b"in"
+    line = f"sh -c 'trap \"\" HUP; {marks.tell_pid('job')}; exec sleep 1000' & tty; stty size; {marks.until('go')}"
+    with terminals.begun(agent, line) as connection:
+        job = marks.pid("job")
+        connection.send(terminals.resize(1, 2) + signal("CONT"))
+        marks.set("go")
+        answer = connection.read_answer()
+        assert (answer.stdout[:9], answer.last) == (b"/dev/pts/", terminals.ANSWER_OPEN)
+        wait_until(lambda: not runs(job), agent.at_once, "the session is ended")
+    with listening(agent.patience, to="localhost") as target, opened(agent, target) as (connection, peer):
+        peer.sendall(b"x")
+        assert connection.read_frame() == (DATA, b"x")
 
 
 @pytest.mark.native("an emulator has threads of its own")

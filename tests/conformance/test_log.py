@@ -5,11 +5,13 @@ import os
 import signal
 
 import agents
+import flow
 import host
 import pytest
 from agents import listens, pings
 from host import CHUNK_BYTES, DATA, frame, request
 from processes import wait_until
+from targets import listening, opened
 
 pytestmark = pytest.mark.ours("the published agent logs in words of its own")
 
@@ -40,6 +42,21 @@ def logged_lines(agent, count, patience):
     return wait_until(
         lambda: len(lines := agent.logged().splitlines()) >= count and lines, patience, f"{count} lines in the log"
     )
+
+
+def test_refused_input_and_broken_streams_are_told_in_a_line_each_without_content(start_agent):
+    agent = start_agent()
+    secret = b"Tr0ub4dor"
+    with listening(agent.patience) as target:
+        for number, sent in enumerate([flow.END + flow.data(secret), frame(2, secret), flow.data(secret * 100_000)]):
+            assert flow.ask(agent, sent, cmd="exec sleep 1000").control["ok"] is False
+            assert "run: its input was refused" in logged_lines(agent, number + 1, agent.patience)[-1]
+        before = len(agent.logged().splitlines())
+        with opened(agent, target) as (connection, _):
+            connection.send(flow.data(secret) + frame(1, secret))
+            assert connection.read_answer().frames == []
+        assert "connect: a stream has no control frames" in logged_lines(agent, before + 1, agent.patience)[-1]
+    assert secret.decode() not in agent.logged()
 
 
 @pytest.mark.parametrize("shell", ["/no/Tr0ub4dor/shell", "Tr0ub4dor"], ids=["path", "name"])

@@ -385,6 +385,14 @@ def test_program_that_cannot_start_in_a_terminal_is_told_with_its_errno(agent):
     assert ask(agent, argv=["/no/such"]).frames == [failed(expected, errno="ENOENT")]
 
 
+@pytest.mark.native("an emulator refuses it by an error of its own")
+def test_terminal_that_is_not_to_be_had_is_a_spawn_failure_with_its_errno(start_with_files):
+    agent = start_with_files({"/dev/ptmx": "/dev/null"})
+    expected = "spawn failed: [Errno 25] Inappropriate ioctl for device: '/dev/ptmx'"
+    assert ask(agent, "true").frames == [failed(expected, errno="ENOTTY")]
+    assert agent.run("echo served").stdout == b"served\n"
+
+
 def test_terminals_of_commands_at_once_do_not_mix(agent):
     with running(agent, "stty raw -echo; echo ready; cat") as first, running(agent, "stty raw -echo; echo ready; cat") as other:
         for flow, word in ((first, b"first"), (other, b"other")):

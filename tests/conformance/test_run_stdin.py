@@ -111,7 +111,7 @@ def test_input_and_its_end_before_a_half_close_are_delivered(agent):
     assert (answer.stdout, answer.frames[-1]) == (b"one\nend\n", EXIT_0)
 
 
-@pytest.mark.parametrize("behind", [data(b"x"), data(b"x" * 100_000)], ids=["a byte", "more than a chunk"])
+@pytest.mark.parametrize("behind", [data(b"x"), data(b"x" * 100_000), END], ids=["a byte", "more than a chunk", "another end"])
 def test_data_after_the_end_ends_the_request_and_kills_the_command(agent, marks, behind):
     child = f"sh -c '{marks.tell_pid('child')}; exec sleep 1000' &"
     with begun(agent, END, cmd=f"{marks.tell_pid('leader')}; {child} cat; sleep 1000; true") as connection:

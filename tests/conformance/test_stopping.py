@@ -3,10 +3,13 @@
 import os
 import signal
 
+import flow
 import pytest
+import terminals
 from agents import listens, pings
 from host import DATA, STDOUT, frame, request
 from processes import runs, wait_until
+from targets import is_closed, listening, opened
 
 pytestmark = pytest.mark.ours("the published agent is ended by the signal itself")
 
@@ -105,6 +108,22 @@ def test_sigterm_ends_connections_of_every_kind(start_agent, tmp_path, marks):
     for connection in connections:
         assert connection.closed_by_agent(agent.patience)
         connection.close()
+
+
+def test_sigterm_ends_inputs_terminals_and_streams(start_agent, marks):
+    agent = start_agent()
+    words = {name: f"{marks.tell_pid(name)}; echo begun; {marks.until('never')}" for name in ("input", "terminal")}
+    with listening(agent.patience) as target, opened(agent, target) as (stream, peer):
+        with flow.running(agent, cmd=words["input"]) as held, terminals.begun(agent, words["terminal"]) as terminal:
+            held.wait_stdout(b"begun\n")
+            held.fill()
+            terminal.read_stdout(b"begun\r\n")
+            pids = [marks.pid(name) for name in words]
+            assert stop(agent) == 0
+            wait_until(lambda: not any(map(runs, pids)), agent.patience, "the commands are ended")
+            assert terminal.closed_by_agent(agent.patience)
+            assert stream.closed_by_agent(agent.patience)
+            assert is_closed(peer)
 
 
 def test_session_of_its_own_outlives_the_agent(start_agent, marks):
