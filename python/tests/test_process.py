@@ -37,7 +37,7 @@ def test_user_is_whom_it_runs_as(channel):
 
 def test_command_that_leaves_something_behind_is_over_at_its_exit(channel, marks):
     command = f"sh -c '{marks.tell_pid('child')}; exec sleep 1000' & {marks.until('go')}; echo done"
-    process = channel.popen(command, shell="raw", until="exit", leftovers="kill", usage=True)
+    process = channel.popen(command, PATIENCE_SECONDS, "raw", until="exit", leftovers="kill", usage=True)
     child = marks.pid("child")
     marks.set("go")
     assert process.communicate() == (b"done\n", b"")
@@ -49,7 +49,7 @@ def test_command_that_leaves_something_behind_is_over_at_its_exit(channel, marks
 
 def test_large_input_and_output_pass_each_other(channel):
     assert channel.run("cat", shell="raw", input=LARGE).stdout_bytes == LARGE
-    with channel.popen("cat", shell="raw", stdin=True) as process:
+    with channel.popen("cat", PATIENCE_SECONDS, "raw", stdin=True) as process:
         assert process.communicate(LARGE, PATIENCE_SECONDS) == (LARGE, b"")
 
 
@@ -63,7 +63,9 @@ def test_input_that_the_command_does_not_take_is_no_error(channel, command):
 
 
 def test_answers_follow_what_is_written(channel):
-    with channel.popen('while read -r line; do echo "<$line>"; done; echo end >&2', shell="raw", stdin=True) as process:
+    with channel.popen(
+        'while read -r line; do echo "<$line>"; done; echo end >&2', PATIENCE_SECONDS, "raw", stdin=True
+    ) as process:
         for word in (b"one", b"two"):
             assert process.stdin.write(word + b"\n") == 4
             assert process.stdout.readline() == b"<" + word + b">\n"
@@ -75,18 +77,18 @@ def test_answers_follow_what_is_written(channel):
 
 
 def test_output_is_a_file_of_lines_and_of_text(channel):
-    with channel.popen("seq 30000; printf 'no end'", shell="raw") as process:
+    with channel.popen("seq 30000; printf 'no end'", PATIENCE_SECONDS, "raw") as process:
         assert process.stdout.peek(1).startswith(b"1\n")
         assert process.stdout.read(4) == b"1\n2\n"
         assert process.stdout.read1(0) == b""
         lines = list(process.stdout)
         assert (len(lines), lines[0], lines[-2:]) == (29_999, b"3\n", [b"30000\n", b"no end"])
-    with channel.popen("printf '\\303\\244\\nb\\n'", shell="raw") as process:
+    with channel.popen("printf '\\303\\244\\nb\\n'", PATIENCE_SECONDS, "raw") as process:
         assert list(io.TextIOWrapper(process.stdout, "utf-8")) == ["ä\n", "b\n"]
 
 
 def test_input_can_be_written_as_text_and_from_any_buffer(channel):
-    with channel.popen("cat", shell="raw", stdin=True) as process:
+    with channel.popen("cat", PATIENCE_SECONDS, "raw", stdin=True) as process:
         process.stdin.write(memoryview(b"abc")[1:])
         with io.TextIOWrapper(process.stdin, "utf-8", write_through=True) as text:
             print("ä", file=text)
@@ -96,7 +98,7 @@ def test_input_can_be_written_as_text_and_from_any_buffer(channel):
 
 
 def test_write_waits_until_the_command_takes_it(channel, marks):
-    with channel.popen(f"{marks.until('go')}; cat | wc -c", shell="raw", stdin=True) as process:
+    with channel.popen(f"{marks.until('go')}; cat | wc -c", PATIENCE_SECONDS, "raw", stdin=True) as process:
         written = threading.Event()
 
         def write():
@@ -114,7 +116,7 @@ def test_write_waits_until_the_command_takes_it(channel, marks):
 
 
 def test_two_threads_write_and_read_more_than_is_kept(channel):
-    with channel.popen("cat", shell="raw", stdin=True, max_output=100_000) as process:
+    with channel.popen("cat", PATIENCE_SECONDS, "raw", stdin=True, max_output=100_000) as process:
 
         def write():
             for start in range(0, len(LARGE), 100_000):
@@ -131,8 +133,25 @@ def test_two_threads_write_and_read_more_than_is_kept(channel):
         assert process.wait() == 0
 
 
+def test_reader_that_waits_to_write_does_not_keep_another_thread_waiting_for_ever(channel):
+    with channel.popen("cat", PATIENCE_SECONDS, "raw", stdin=True, max_output=100_000) as process:
+
+        def read_and_write():
+            process.stdin.write(b"x")
+            process.stdout.read(1)
+            with pytest.raises(OutputTooLongError):
+                process.stdin.write(LARGE)
+
+        other = threading.Thread(target=read_and_write)
+        other.start()
+        with pytest.raises(OutputTooLongError):
+            process.wait(PATIENCE_SECONDS)
+        other.join(PATIENCE_SECONDS)
+        assert not other.is_alive()
+
+
 def test_output_that_nobody_reads_is_told_and_can_be_read_on(channel):
-    with channel.popen("head -c 3000000 /dev/zero >&2; echo out", shell="raw", max_output=1_000_000) as process:
+    with channel.popen("head -c 3000000 /dev/zero >&2; echo out", PATIENCE_SECONDS, "raw", max_output=1_000_000) as process:
         with pytest.raises(OutputTooLongError, match="more than 1000000 bytes came on stderr"):
             process.wait()
         with pytest.raises(OutputTooLongError, match="stderr"):
@@ -144,7 +163,7 @@ def test_output_that_nobody_reads_is_told_and_can_be_read_on(channel):
 
 
 def test_closed_output_is_dropped(channel):
-    with channel.popen("head -c 3000000 /dev/zero >&2; echo out", shell="raw", max_output=1_000_000) as process:
+    with channel.popen("head -c 3000000 /dev/zero >&2; echo out", PATIENCE_SECONDS, "raw", max_output=1_000_000) as process:
         process.stderr.close()
         with pytest.raises(ValueError, match="closed file"):
             process.stderr.read()
@@ -154,7 +173,7 @@ def test_closed_output_is_dropped(channel):
 
 @pytest.mark.parametrize(("send", "code"), [("terminate", -15), ("kill", -9)])
 def test_signal_ends_it(channel, send, code):
-    with channel.popen("echo begun; exec sleep 1000", shell="raw", usage=True) as process:
+    with channel.popen("echo begun; exec sleep 1000", PATIENCE_SECONDS, "raw", usage=True) as process:
         assert process.stdout.readline() == b"begun\n"
         getattr(process, send)()
         assert process.wait(PATIENCE_SECONDS) == code
@@ -162,7 +181,9 @@ def test_signal_ends_it(channel, send, code):
 
 
 def test_signal_reaches_a_handler(channel):
-    with channel.popen("trap 'echo got; exit 7' USR1; echo begun; while :; do sleep 0.01; done", shell="raw") as process:
+    with channel.popen(
+        "trap 'echo got; exit 7' USR1; echo begun; while :; do sleep 0.01; done", PATIENCE_SECONDS, "raw"
+    ) as process:
         assert process.stdout.readline() == b"begun\n"
         process.send_signal(signal.SIGUSR1)
         assert process.stdout.readline() == b"got\n"
@@ -170,7 +191,7 @@ def test_signal_reaches_a_handler(channel):
 
 
 def test_wait_that_is_too_short_leaves_the_command_running(channel, marks):
-    with channel.popen(f"echo out; {marks.until('go')}; cat; exit 3", shell="raw", stdin=True) as process:
+    with channel.popen(f"echo out; {marks.until('go')}; cat; exit 3", PATIENCE_SECONDS, "raw", stdin=True) as process:
         for wait in (process.wait, lambda timeout: process.communicate(b"in", timeout)):
             with pytest.raises(NoAnswerError, match=r"the command has not ended within 0\.2 s") as caught:
                 wait(timeout=0.2)
@@ -206,7 +227,7 @@ def test_command_that_cannot_start_is_told_by_whatever_waits_first(channel):
 
 
 def test_write_after_the_end_is_a_broken_pipe(channel):
-    with channel.popen("exit 3", shell="raw", stdin=True) as process:
+    with channel.popen("exit 3", PATIENCE_SECONDS, "raw", stdin=True) as process:
         assert process.wait() == 3
         with pytest.raises(InputClosedError) as caught:
             process.stdin.write(b"x")
@@ -219,7 +240,7 @@ def test_leaving_the_context_kills_and_leaves_nothing(agent, marks):
     channel.ping()
     before = sorted(os.listdir("/proc/self/fd"))
     began = time.monotonic()
-    with channel.popen(f"{marks.tell_pid('it')}; yes", shell="raw", stdin=True) as process:
+    with channel.popen(f"{marks.tell_pid('it')}; yes", PATIENCE_SECONDS, "raw", stdin=True) as process:
         it = marks.pid("it")
     assert time.monotonic() - began < PATIENCE_SECONDS / 2
     assert process.returncode == -9
@@ -235,7 +256,7 @@ def test_nothing_is_left_of_a_command_that_has_ended(agent):
     channel.ping()
     before = sorted(os.listdir("/proc/self/fd"))
     threads = threading.active_count()
-    process = channel.popen("echo out", shell="raw", stdin=True)
+    process = channel.popen("echo out", PATIENCE_SECONDS, "raw", stdin=True)
     assert process.wait() == 0
     assert sorted(os.listdir("/proc/self/fd")) == before
     assert threading.active_count() <= threads
@@ -246,7 +267,7 @@ def test_interrupt_of_a_wait_leaves_the_command_running(channel, marks):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with channel.popen(f"{marks.until('go')}; echo out", shell="raw") as process:
+    with channel.popen(f"{marks.until('go')}; echo out", PATIENCE_SECONDS, "raw") as process:
         before = signal.signal(signal.SIGALRM, interrupt)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.1)
@@ -259,7 +280,7 @@ def test_interrupt_of_a_wait_leaves_the_command_running(channel, marks):
 
 
 def test_refused_signal_is_told_with_the_result(channel):
-    process = channel.popen("cat", shell="raw", stdin=True)
+    process = channel.popen("cat", PATIENCE_SECONDS, "raw", stdin=True)
     process._exchange.send_control({"op": "resize", "rows": 1, "cols": 1})
     with pytest.raises(ControlRefusedError, match="there is no terminal to resize") as caught:
         process.communicate(b"in")

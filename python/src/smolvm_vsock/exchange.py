@@ -13,7 +13,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from .connection import Connection
@@ -26,6 +26,8 @@ from .unread import Unread
 
 _MAX_QUEUED_FRAMES = 1024
 _LONGEST_WAIT_SECONDS = 3600.0
+# How long to wait for a reader before looking whether it still lives, and is not stuck.
+_LONGEST_PAUSE_SECONDS = 0.2
 
 
 class Listener(Protocol):
@@ -40,8 +42,8 @@ class Listener(Protocol):
     def take_end(self) -> None:
         """The peer has closed; raises where that is too early."""
 
-    def may_take(self) -> bool:
-        """Whether there is room for more; raises where there never will be."""
+    def may_take(self, stuck: Collection[int]) -> bool:
+        """Whether there is room for more; raises where there never will be, while these threads wait for what has not come."""
 
 
 class Exchange:
@@ -61,6 +63,7 @@ class Exchange:
         self._is_flushing = False
         self._takes_no_more = False
         self._mover: int | None = None
+        self._waiting: list[tuple[int, Callable[[], bool]]] = []
         self._alarm, self._bell = socket.socketpair()
         for each in (self._alarm, self._bell):
             each.setblocking(False)
@@ -76,7 +79,7 @@ class Exchange:
         Raises what the exchange failed by, where it did and it is not `is_done`.
         """
         moved = False
-        with self._changed:
+        with self._changed, self._counted(is_done):
             while not is_done():
                 if self.failure is not None:
                     raise self.failure
@@ -154,8 +157,8 @@ class Exchange:
             self._ring()
             self._changed.notify_all()
 
-    def hang_up(self, *, politely: bool = True) -> None:
-        """Ends it before its time; whoever waits is told so. `politely`: so that every device tells the guest."""
+    def hang_up(self) -> None:
+        """Ends it before its time; whoever waits is told so, and the guest on every device, which may take a second."""
         with self._changed:
             if self.is_over:
                 return
@@ -166,10 +169,17 @@ class Exchange:
                 self._ring()
                 self._changed.wait()
             self._close_bells()
-        if politely:
-            self._connection.hang_up()
-        else:
-            self._connection.close()
+        self._connection.hang_up()
+
+    @contextlib.contextmanager
+    def _counted(self, is_done: Callable[[], bool]) -> Iterator[None]:
+        """This thread as one that waits."""
+        entry = (threading.get_ident(), is_done)
+        self._waiting.append(entry)
+        try:
+            yield
+        finally:
+            self._waiting.remove(entry)
 
     def _refuse_handler(self) -> None:
         if self._mover == threading.get_ident():
@@ -177,7 +187,7 @@ class Exchange:
 
     def _move(self, deadline: Deadline) -> None:
         """Waits once for the socket, with the lock given back, and takes and sends what can be."""
-        takes = self._listener.may_take()
+        takes = self._listener.may_take([thread for thread, is_done in self._waiting if not is_done()])
         interest = (select.POLLIN if takes else 0) | (select.POLLOUT if self._queue else 0)
         poll = select.poll()
         poll.register(self._alarm, select.POLLIN)
@@ -186,7 +196,8 @@ class Exchange:
         self._mover = threading.get_ident()
         self._changed.release()
         try:
-            ready = dict(poll.poll(math.ceil(min(deadline.remaining(), _LONGEST_WAIT_SECONDS) * 1000)))
+            longest = _LONGEST_WAIT_SECONDS if takes else _LONGEST_PAUSE_SECONDS
+            ready = dict(poll.poll(math.ceil(min(deadline.remaining(), longest) * 1000)))
         finally:
             self._changed.acquire()
             self._mover = None

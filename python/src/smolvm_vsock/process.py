@@ -7,7 +7,7 @@ comes that the call does not want is kept until it is read, `max_output` of a st
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -265,5 +265,5 @@ class Process:
     def take_end(self) -> None:
         raise ConnectionClosedError("the peer closed the connection before the command's end")
 
-    def may_take(self) -> bool:
-        return may_take_more(self._streams.values())
+    def may_take(self, stuck: Collection[int]) -> bool:
+        return may_take_more(self._streams.values(), stuck)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,11 @@ class GuestStream:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._is_closed = True
+            self._exchange.hang_up()
 
     def __repr__(self) -> str:
         return f"<GuestStream to '{self._to}'>"
@@ -132,14 +137,14 @@ class GuestStream:
         return OutputFile(self._exchange, self._stream, self._forget_file)
 
     def close(self) -> None:
-        """Ends it: sends what there is and the end, and drops what comes, for at most a second, then closes."""
+        """Sends the end, drops what comes until the other side has ended, too, for at most a second, and closes."""
         self._is_closed = True
         if self._files == 0 and not self._exchange.is_over:
             self._exchange.discard(self._stream)
             with contextlib.suppress(SmolVMError):
                 self._send_end()
                 self._exchange.wait(lambda: False, Deadline.after(FAREWELL_SECONDS))
-            self._exchange.hang_up(politely=False)
+            self._exchange.hang_up()
 
     def _forget_file(self) -> None:
         self._files -= 1
@@ -176,5 +181,5 @@ class GuestStream:
         if not self._stream.is_ended:
             raise ConnectionClosedError("the other end of the stream broke the connection")
 
-    def may_take(self) -> bool:
-        return may_take_more((self._stream,))
+    def may_take(self, stuck: Collection[int]) -> bool:
+        return may_take_more((self._stream,), stuck)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from .errors import OutputTooLongError
 
@@ -65,9 +65,9 @@ class Unread:
         """The next few bytes, which stay."""
         return self._pieces[0][self._taken : self._taken + _PEEK_BYTES] if self._pieces else b""
 
-    def _is_read_elsewhere(self) -> bool:
-        others = (each.ident for each in threading.enumerate() if each.ident != threading.get_ident())
-        return self._reader is not None and self._reader in others
+    def _will_be_read(self, stuck: Collection[int]) -> bool:
+        """Whether its reader is a thread that lives, and is none of these, which wait for something else."""
+        return self._reader not in stuck and any(each.ident == self._reader for each in threading.enumerate())
 
     def too_long(self) -> OutputTooLongError:
         """The error for more than the limit."""
@@ -77,11 +77,11 @@ class Unread:
         )
 
 
-def may_take_more(streams: Iterable[Unread]) -> bool:
-    """Whether all have room; `OutputTooLongError` where one has not, and no other thread reads it."""
+def may_take_more(streams: Iterable[Unread], stuck: Collection[int]) -> bool:
+    """Whether all have room; `OutputTooLongError` where one has not and nobody will read it, since its reader is `stuck`."""
     for each in streams:
         if each.is_full:
-            if not each._is_read_elsewhere():
+            if not each._will_be_read(stuck):
                 raise each.too_long()
             return False
     return True
