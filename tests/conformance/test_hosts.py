@@ -160,6 +160,82 @@ def test_command_that_its_host_leaves_midway_is_ended(channel):
     wait_until(lambda: not channel.run(f"kill -0 {number}", shell="raw").ok, 10, "the command is ended")
 
 
+def of_the_client(case):
+    """Marks a case of what the published host and agent have nothing of."""
+    return pytest.mark.ours("the published agent has none of it")(pytest.mark.parametrize("host", ["client"], indirect=True)(case))
+
+
+@of_the_client
+def test_host_runs_a_program_somewhere_with_an_input(channel, guest_folder):
+    script = 'pwd; printf "%s|" "$@"; cat'
+    result = channel.run(argv=["sh", "-c", script, "sh", "a b", "$c"], cwd=guest_folder, input=b"in\n" * 500_000, usage=True)
+    assert result.stdout_bytes == f"{guest_folder}\na b|$c|".encode() + b"in\n" * 500_000
+    assert result.usage.max_rss_kib > 0
+
+
+@of_the_client
+def test_host_leaves_a_daemon_behind(channel):
+    began = time.monotonic()
+    result = channel.run("sleep 1000 & echo begun", until="exit", leftovers="kill")
+    assert (result.stdout, result.output_open) == ("begun\n", True)
+    assert time.monotonic() - began < 100
+
+
+@of_the_client
+def test_host_talks_to_a_command_and_signals_it(channel):
+    script = "trap 'echo got; exit 7' USR1; while read -r line; do echo \"<$line>\"; done"
+    with channel.popen(script, shell="raw", stdin=True, timeout=100) as process:
+        process.stdin.write(b"one\n")
+        assert process.stdout.readline() == b"<one>\n"
+        process.send_signal("USR1")
+        process.stdin.write(b"two\n")
+        process.stdin.close()
+        assert process.stdout.read() in (b"<two>\ngot\n", b"got\n")
+        assert process.wait() == 7
+
+
+@of_the_client
+def test_host_gives_a_command_a_terminal(channel, host):
+    script = "stty size; trap 'stty size; exit' WINCH; echo begun; while :; do sleep 0.01; done"
+    with channel.popen(script, shell="raw", terminal=host.Terminal(30, 100), timeout=100) as process:
+        assert [process.stdout.readline() for _ in range(2)] == [b"30 100\r\n", b"begun\r\n"]
+        process.resize(11, 22)
+        assert process.stdout.read() == b"11 22\r\n"
+
+
+@of_the_client
+def test_command_that_its_host_leaves_is_killed(channel):
+    with channel.popen("echo $$; exec yes", shell="raw") as process:
+        number = int(process.stdout.readline())
+    assert process.returncode == -9
+    wait_until(lambda: not channel.run(f"kill -0 {number}", shell="raw").ok, 10, "the command is ended")
+
+
+@of_the_client
+def test_host_is_told_why_there_is_no_stream(channel, host):
+    with pytest.raises(host.RefusedError, match=r"cannot connect to 'unix:/no/such': \[Errno 2\] No such file or directory"):
+        channel.connect("unix:/no/such")
+
+
+@of_the_client
+def test_host_connects_to_a_socket_in_the_guest(pytestconfig, channel):
+    if pytestconfig.getoption("--vm-uds"):
+        pytest.skip("the guest of a VM is another machine, and its image has no server")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        channel.connect(f"tcp:localhost:{listener.getsockname()[1]}") as ours,
+    ):
+        listener.settimeout(agents.PATIENCE_SECONDS)
+        theirs, _ = listener.accept()
+        with theirs:
+            ours.sendall(b"there")
+            ours.shutdown(socket.SHUT_WR)
+            theirs.settimeout(agents.PATIENCE_SECONDS)
+            assert theirs.makefile("rb").read() == b"there"
+            theirs.sendall(b"and back")
+        assert ours.makefile().read() == b"and back"
+
+
 @pytest.mark.ours("the published agent inherits no socket")
 def test_host_drives_an_agent_over_a_socket_pair(kind, published_host, tmp_path):
     ended = []
