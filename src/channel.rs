@@ -46,6 +46,8 @@ use std::time::Duration;
 pub const SHUTDOWN: &str = "shutdown";
 /// The feature of agents that serve [`Channel::timings`].
 pub const TIMINGS: &str = "timings";
+/// The feature of agents that give a command a terminal.
+pub const RUN_PTY: &str = "run_pty";
 /// The feature of agents that pass a signal on to a command that runs.
 pub const RUN_SIGNAL: &str = "run_signal";
 /// The feature of agents that serve [`Channel::put_tree`].

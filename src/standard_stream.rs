@@ -5,10 +5,10 @@
 
 use crate::cancel::Cancel;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A pipe that is ready takes so much without blocking (PIPE_BUF in pipe(7)).
 const READY_BYTES: usize = 4096;
@@ -39,12 +39,15 @@ impl StandardStream {
     }
 
     fn new(stream: &impl AsFd, cancel: &Cancel) -> io::Result<Self> {
-        let descriptor = stream.as_fd().try_clone_to_owned()?;
-        let is_file = FileType::from_raw_mode(fstat(&descriptor)?.st_mode) == FileType::RegularFile;
+        let mut descriptor = stream.as_fd().try_clone_to_owned()?;
+        let file_type = FileType::from_raw_mode(fstat(&descriptor)?.st_mode);
+        if file_type == FileType::CharacterDevice {
+            descriptor = never_blocking(&descriptor).unwrap_or(descriptor);
+        }
         Ok(Self {
             descriptor,
             cancel: cancel.clone(),
-            is_file,
+            is_file: file_type == FileType::RegularFile,
         })
     }
 
@@ -59,6 +62,14 @@ impl StandardStream {
         }
         Err(io::Error::other("interrupted"))
     }
+}
+
+/// The same terminal, opened anew: one that is ready may take a single byte, and block for the rest. Others who have ours
+/// keep it as it is. A terminal of another user's cannot be opened anew.
+fn never_blocking(terminal: &OwnedFd) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", terminal.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty())?)
 }
 
 impl Write for StandardStream {

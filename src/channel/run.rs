@@ -7,7 +7,7 @@
 use super::controls::Controls;
 use super::exchange::{Exchange, Message, unexpected};
 use super::outgoing::{Input, Outgoing};
-use super::{Channel, ChannelError};
+use super::{Channel, ChannelError, RUN_PTY};
 use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::answer::Answer;
@@ -81,7 +81,7 @@ pub(crate) fn features_for(request: &RunRequest) -> impl Iterator<Item = &'stati
         (request.until != Until::Eof, "run_until_exit"),
         (request.usage, "run_usage"),
         (request.stdin && request.terminal.is_none(), "run_stdin"),
-        (request.terminal.is_some(), "run_pty"),
+        (request.terminal.is_some(), RUN_PTY),
     ]
     .into_iter()
     .filter_map(|(is_asked, feature)| is_asked.then_some(feature))

@@ -4,12 +4,14 @@
 //! What they mean is each verb's own business.
 
 mod image;
+mod run;
 mod vm;
 
 pub(crate) use image::{
     ImageArguments, ImageBuildArguments, ImageDiffArguments, ImageInjectArguments, ImageVerb,
     ImageVerifyArguments,
 };
+pub(crate) use run::{EnvironmentArguments, PlaceArguments, RunArguments, ShellArguments};
 pub(crate) use vm::{
     LogOf, NetworkKind, VmArguments, VmLogsArguments, VmRmArguments, VmStartArguments,
     VmStopArguments, VmTimingsArguments, VmVerb,
@@ -42,8 +44,13 @@ pub(crate) enum Verb {
     Ping(PingArguments),
     /// Wait until a guest answers
     WaitReady(WaitReadyArguments),
-    /// Run a command in a guest; its standard input is empty
+    /// Run a command in a guest; without -i, its standard input is empty
     Run(RunArguments),
+    /// Work in a guest's shell, on this terminal
+    ///
+    /// It is the login shell of the user, or of the agent's. At the beginning of a line, ~. leaves it, which ends it (exit
+    /// code 129), and ~? tells what else a tilde means. It needs the guest's agent.
+    Shell(ShellArguments),
     /// Copy a file into a guest
     Put(PutArguments),
     /// Copy a file out of a guest
@@ -137,42 +144,6 @@ pub(crate) struct WaitReadyArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct RunArguments {
-    /// The guest
-    pub(crate) target: OsString,
-    #[command(flatten)]
-    pub(crate) way: WayArguments,
-    /// The command line, for the guest's shell
-    #[arg(
-        short = 'c',
-        long = "command",
-        value_name = "LINE",
-        allow_hyphen_values = true
-    )]
-    pub(crate) line: Option<OsString>,
-    /// Which shell: that of a login ($SHELL -lc), or raw (/bin/sh -c)
-    #[arg(long, default_value = "login", value_parser = ["login", "raw"])]
-    pub(crate) shell: String,
-    /// Have the command killed after so long, and wait 45 s more to be told so; 0 means never
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = limit)]
-    pub(crate) timeout: Option<f64>,
-    /// Set a variable for the command (repeatable)
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
-    pub(crate) environment: Vec<OsString>,
-    /// The directory in the guest that it runs in
-    #[arg(short = 'w', long, value_name = "DIR")]
-    pub(crate) workdir: Option<OsString>,
-    /// Whom it runs as in the guest: a name or number of its /etc/passwd
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    pub(crate) user: Option<OsString>,
-    /// When it is over: once nobody holds its output any more, or once it has exited
-    #[arg(long, default_value = "eof", value_parser = ["eof", "exit"])]
-    pub(crate) until: String,
-    /// In place of -c LINE: a program and its arguments, as they are, without a shell
-    #[arg(trailing_var_arg = true, value_name = "ARGV")]
-    pub(crate) argv: Vec<OsString>,
-}
-
 /// What is done about a file besides copying it.
 #[derive(Debug, Args)]
 pub(crate) struct UploadArguments {

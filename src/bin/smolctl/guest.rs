@@ -13,11 +13,16 @@ use std::io::Write;
 
 /// The channel to the agent of a target as typed, for what ssh cannot do.
 pub(crate) fn channel_to(target: &OsStr, cancel: &Cancel) -> Result<Channel, Failure> {
+    let channel = agent_of(target, cancel)?.channel().cloned();
+    channel.map_err(|error| Failure::guest(target, error))
+}
+
+/// The guest of a target as typed, by its agent alone.
+pub(crate) fn agent_of(target: &OsStr, cancel: &Cancel) -> Result<Guest, Failure> {
     let parsed = Target::parse(target).map_err(Failure::usage)?;
     let options = GuestOptions::new().channel(Choice::Vsock).cancel(cancel);
     let guest = options.connect(&parsed);
-    let channel = guest.and_then(|guest| guest.channel().cloned());
-    channel.map_err(|error| Failure::guest(target, error))
+    guest.map_err(|error| Failure::guest(target, error))
 }
 
 /// The point by which a verb has to be over, connecting and reading included.

@@ -8,6 +8,8 @@ mod arguments;
 mod cp;
 mod doctor;
 mod documentation;
+mod environment;
+mod escape;
 mod failure;
 mod get;
 mod guest;
@@ -19,8 +21,11 @@ mod progress;
 mod put;
 mod resume;
 mod run;
+mod session;
+mod shell;
 mod shutdown;
 mod ssh_key;
+mod terminal;
 mod timings;
 mod version;
 mod vm;
@@ -64,6 +69,7 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Ping(arguments) => ping::ping(&arguments, cancel),
         Verb::WaitReady(arguments) => ping::wait_ready(&arguments, cancel),
         Verb::Run(arguments) => run::run(&arguments, cancel),
+        Verb::Shell(arguments) => shell::shell(&arguments, cancel),
         Verb::Put(arguments) => put::put(&arguments, cancel),
         Verb::Get(arguments) => get::get(&arguments, cancel),
         Verb::Cp(arguments) => cp::cp(&arguments, cancel),

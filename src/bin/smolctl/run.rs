@@ -1,45 +1,59 @@
 //! `smolctl run`.
 
-use crate::arguments::RunArguments;
+use crate::arguments::{PlaceArguments, RunArguments};
+use crate::environment::environment_of;
 use crate::failure::{Failure, SIGNAL, TIMED_OUT};
 use crate::guest::guest_of;
 use crate::ping::duration;
+use crate::session::{Parting, hold};
+use crate::terminal::Terminal;
 use smolvm_host::cancel::Cancel;
+use smolvm_host::channel::{Ended, RUN_PTY};
 use smolvm_host::deadline::Deadline;
-use smolvm_host::{Leftovers, Outcome, Shell};
+use smolvm_host::printable::printable;
+use smolvm_host::{Command, Guest, Leftovers, Outcome, Shell, Signal, Stdin};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 
 pub(crate) fn run(arguments: &RunArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let what = what_of(arguments)?;
-    let environment = environment_of(&arguments.environment)?;
+    check(&arguments.place)?;
+    let terminal = terminal_of(arguments)?;
+    let environment = environment_of(&arguments.environment, cancel).map_err(Failure::of_run)?;
     let guest = guest_of(&arguments.target, &arguments.way, Deadline::NEVER, cancel)
         .map_err(Failure::of_run)?;
-    let mut command = match what {
-        What::Line(line) => guest.command(line).shell(match arguments.shell.as_str() {
-            "raw" => Shell::Raw,
-            _ => Shell::Login,
-        }),
-        What::Program(name, rest) => guest.program(name).args(rest),
-    };
-    command = command.envs(environment);
-    if let Some(directory) = &arguments.workdir {
-        command = command.current_dir(directory);
-    }
-    if let Some(user) = &arguments.user {
-        command = command.user(user);
-    }
+    let mut command = what.command(&guest, &arguments.shell).envs(environment);
+    command = placed(command, &arguments.place);
     if arguments.until == "exit" {
         command = command.until_exit(Leftovers::Keep);
     }
     if let Some(seconds) = arguments.timeout {
         command = command.timeout(duration(seconds));
     }
-    let outcome = command
-        .run()
-        .map_err(|error| Failure::guest(&arguments.target, error).of_run())?;
-    Ok(exit_code(outcome))
+    let as_failure = |error| Failure::guest(&arguments.target, error).of_run();
+    if let Some(terminal) = terminal {
+        // Asked before the terminal is raw, when Ctrl-C is a signal still.
+        guest.require(RUN_PTY).map_err(as_failure)?;
+        let parting = hold(command, &terminal, None, cancel);
+        return Ok(end_of(&parting.map_err(as_failure)?));
+    }
+    if arguments.interactive {
+        command = command.stdin(Stdin::inherit());
+    }
+    let ended = command.run_to_end().map_err(as_failure)?;
+    Ok(end_of(&Parting::Ended(ended)))
+}
+
+fn terminal_of(arguments: &RunArguments) -> Result<Option<Terminal>, Failure> {
+    if !arguments.tty {
+        return Ok(None);
+    }
+    match Terminal::of_standard_input() {
+        Some(terminal) => Ok(Some(terminal)),
+        None => Err(Failure::usage(
+            "--tty needs a terminal, and standard input is none; leave it out, or use -i for input that is none",
+        )),
+    }
 }
 
 /// What is to run.
@@ -48,17 +62,19 @@ enum What<'arguments> {
     Program(&'arguments OsStr, &'arguments [OsString]),
 }
 
-fn what_of(arguments: &RunArguments) -> Result<What<'_>, Failure> {
-    for (name, value) in [
-        ("--workdir", &arguments.workdir),
-        ("--user", &arguments.user),
-    ] {
-        if value.as_ref().is_some_and(|value| value.is_empty()) {
-            return Err(Failure::usage(format_args!(
-                "{name} is empty; leave it out, or say which"
-            )));
+impl What<'_> {
+    fn command(&self, guest: &Guest, shell: &str) -> Command<'static> {
+        match self {
+            Self::Line(line) => guest.command(line).shell(match shell {
+                "raw" => Shell::Raw,
+                _ => Shell::Login,
+            }),
+            Self::Program(name, rest) => guest.program(name).args(*rest),
         }
     }
+}
+
+fn what_of(arguments: &RunArguments) -> Result<What<'_>, Failure> {
     match (&arguments.line, arguments.argv.split_first()) {
         (Some(line), None) if !line.is_empty() => Ok(What::Line(line)),
         (None, Some((name, rest))) if !name.is_empty() => Ok(What::Program(name, rest)),
@@ -71,21 +87,48 @@ fn what_of(arguments: &RunArguments) -> Result<What<'_>, Failure> {
     }
 }
 
-fn environment_of(entries: &[OsString]) -> Result<Vec<(&OsStr, &OsStr)>, Failure> {
-    entries.iter().map(|entry| variable(entry)).collect()
+/// That no place is empty, which would mean the default.
+pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
+    for (name, value) in [("--workdir", &place.workdir), ("--user", &place.user)] {
+        if value.as_ref().is_some_and(|value| value.is_empty()) {
+            return Err(Failure::usage(format_args!(
+                "{name} is empty; leave it out, or say which"
+            )));
+        }
+    }
+    Ok(())
 }
 
-fn variable(entry: &OsStr) -> Result<(&OsStr, &OsStr), Failure> {
-    let bytes = entry.as_bytes();
-    match bytes.iter().position(|&byte| byte == b'=') {
-        Some(at @ 1..) => Ok((
-            OsStr::from_bytes(&bytes[..at]),
-            OsStr::from_bytes(&bytes[at + 1..]),
-        )),
-        _ => Err(Failure::usage(format_args!(
-            "'{}' sets no variable; write -e NAME=VALUE",
-            entry.to_string_lossy()
-        ))),
+/// A command where it is to run, and as whom.
+pub(crate) fn placed(mut command: Command<'static>, place: &PlaceArguments) -> Command<'static> {
+    if let Some(directory) = &place.workdir {
+        command = command.current_dir(directory);
+    }
+    if let Some(user) = &place.user {
+        command = command.user(user);
+    }
+    command
+}
+
+/// Says what there is to say of an end, and gives the exit code.
+pub(crate) fn end_of(parting: &Parting) -> u8 {
+    let say = |sentence: &str| drop(writeln!(std::io::stderr(), "smolctl: {sentence}"));
+    match parting {
+        Parting::Ended(Ended { outcome, told }) => {
+            for reason in &told.refused {
+                say(&format!("refused by the agent: {}", printable(reason)));
+            }
+            if let Outcome::TimedOut(seconds) = outcome {
+                say(&format!(
+                    "the command was killed at its time limit of {seconds} s"
+                ));
+            }
+            exit_code(*outcome)
+        }
+        Parting::Left => {
+            say("left the shell, which ends as if its terminal were gone");
+            SIGNAL + Signal::HUP.number()
+        }
     }
 }
 
@@ -94,13 +137,7 @@ fn exit_code(outcome: Outcome) -> u8 {
         // An exit status has eight bits; so has ours.
         Outcome::Exited(status) => status.to_le_bytes()[0],
         Outcome::Killed(signal) => SIGNAL.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX)),
-        Outcome::TimedOut(seconds) => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "smolctl: the command was killed at its time limit of {seconds} s"
-            );
-            TIMED_OUT
-        }
+        Outcome::TimedOut(_) => TIMED_OUT,
     }
 }
 
@@ -113,15 +150,5 @@ mod tests {
         assert_eq!(exit_code(Outcome::Exited(42)), 42);
         assert_eq!(exit_code(Outcome::Killed(9)), 137);
         assert_eq!(exit_code(Outcome::TimedOut(1.5)), 124);
-    }
-
-    #[test]
-    fn variables_need_a_name() {
-        let entries = [OsString::from("A=b=c")];
-        let parsed = environment_of(&entries).unwrap();
-        assert_eq!(parsed, [(OsStr::new("A"), OsStr::new("b=c"))]);
-        for text in ["A", "=b"] {
-            assert!(environment_of(&[text.into()]).is_err(), "{text}");
-        }
     }
 }
