@@ -143,7 +143,6 @@ pub(crate) struct WaitReadyArguments {
     pub(crate) json: bool,
 }
 
-#[derive(Debug, Args)]
 /// What is done about a file besides copying it.
 #[derive(Debug, Args)]
 pub(crate) struct UploadArguments {
