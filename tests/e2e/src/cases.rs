@@ -4,6 +4,7 @@ mod agent;
 mod command;
 mod file;
 mod init;
+pub(crate) mod resume;
 mod shutdown;
 mod tree;
 
@@ -90,6 +91,15 @@ pub(crate) const ALL: &[Case<Guest>] = &[
     (
         "peer_within_the_guest_is_refused_and_served_only_where_allowed",
         agent::loopback,
+    ),
+    (
+        "clock_that_is_wrong_is_set_right_and_a_right_one_left",
+        resume::wrong_clock,
+    ),
+    ("seed_is_taken", resume::seed),
+    (
+        "agent_without_privilege_may_neither_set_the_clock_nor_reseed",
+        resume::no_privilege,
     ),
     ("timings_of_the_boot_are_told_in_order", init::timings),
     (

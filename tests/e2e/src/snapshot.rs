@@ -6,16 +6,18 @@
 mod saved_vm;
 mod under_way;
 
-use crate::cases;
+use crate::cases::{self, resume};
 use crate::guest::{AGENT, Checked, Guest, same};
 use crate::report::{Case, run_cases};
 use saved_vm::SavedVm;
+use serde_json::{Value, json};
+use smolvm_host::channel::ClockSet;
 use smolvm_host::target::GuestCid;
 use smolvm_host::transport::Address;
 use smolvm_protocol::AGENT_PORT;
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
 /// How long a restored agent may take to answer.
@@ -61,6 +63,10 @@ const ALL: &[Case<RefCell<SavedVm>>] = &[
     (
         "guest_restored_under_another_cid_answers_there",
         under_another_cid,
+    ),
+    (
+        "resumed_guest_has_the_hosts_time_and_a_seed_of_the_hosts",
+        resumed,
     ),
     ("restored_guest_ends_in_order", ends_in_order),
 ];
@@ -135,6 +141,29 @@ fn under_another_cid(vm: &RefCell<SavedVm>) -> Checked {
         Err(error) if error.contains("no running VM of this host has that CID") => Ok(()),
         other => Err(format!("the old CID: {other:?}")),
     }
+}
+
+/// By `smolctl`, which is on the PATH there.
+fn resumed(vm: &RefCell<SavedVm>) -> Checked {
+    let mut vm = vm.borrow_mut();
+    let cid = vm.cid();
+    resume::set_clock_wrong(&vm.guest())?;
+    vm.save("wrong")?;
+    vm.end()?;
+    vm.restore("wrong", cid)?;
+    let guest = vm.ready_guest()?;
+    let output = Command::new("smolctl")
+        .args(["resume", &format!("cid:{}", cid.number()), "--json"])
+        .output()
+        .map_err(|error| format!("smolctl: {error}"))?;
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("smolctl: {error} in {output:?}"))?;
+    same("whether it is reseeded", &told["reseeded"], &json!(true))?;
+    let clock = ClockSet {
+        stepped: told["stepped"] == true,
+        offset_ns: told["offset_ns"].as_i64().unwrap_or_default(),
+    };
+    resume::check_clock_is_right(&guest, clock)
 }
 
 fn ends_in_order(vm: &RefCell<SavedVm>) -> Checked {
