@@ -171,13 +171,20 @@ impl StartError {
     }
 }
 
-impl From<NulError> for StartError {
-    fn from(_: NulError) -> Self {
+impl StartError {
+    /// One that is no error of the operating system's.
+    fn of_ours(reason: &str) -> Self {
         Self {
-            reason: "the command has a NUL byte".to_owned(),
+            reason: reason.to_owned(),
             errno: None,
             path: None,
         }
+    }
+}
+
+impl From<NulError> for StartError {
+    fn from(_: NulError) -> Self {
+        Self::of_ours("the command has a NUL byte")
     }
 }
 
@@ -253,6 +260,10 @@ impl Process {
             }
             spawn::SpawnError::Execute(error) => StartError::new(&error, Some(executed)),
             spawn::SpawnError::System(error) => StartError::new(&error, None),
+            spawn::SpawnError::Late(pid) => {
+                defer_reaping(pid);
+                StartError::of_ours("the command did not start within 5 s")
+            }
         })?;
         match process::open_pidfd(spawned.pid) {
             Ok(exit) => {

@@ -3,11 +3,13 @@
 import grp
 import os
 import pwd
+import subprocess
+import sys
 
 import agents
 import pytest
 from host import JSON, frame, request, text
-from processes import runs, wait_until
+from processes import children, runs, wait_until
 
 pytestmark = pytest.mark.ours("the published agent runs everything as itself")
 
@@ -124,6 +126,60 @@ def test_users_command_dies_with_the_agent(start_agent):
 def test_users_command_is_killed_at_its_deadline(agent):
     answer = agent.run("sleep 60", user=str(STRANGER), timeout=0.2)
     assert answer.frames == [(JSON, b'{"ok": true, "op": "timeout", "timeout": 0.2}')]
+
+
+# Stops whatever else its user has, again and again.
+STOPPER = """
+import os, signal, sys
+user = int(sys.argv[1])
+os.setgroups([])
+os.setgid(user)
+os.setuid(user)
+print(flush=True)
+while True:
+    try:
+        os.kill(-1, signal.SIGSTOP)
+    except ProcessLookupError:
+        pass
+"""
+
+
+@pytest.fixture
+def stopped_user():
+    """A user whose processes somebody stops as soon as they are that user's."""
+    # No other test's.
+    user = 1_000_000_000 + os.getpid()
+    with subprocess.Popen([sys.executable, "-c", STOPPER, str(user)], stdout=subprocess.PIPE) as stopper:
+        try:
+            assert stopper.stdout.readline() == b"\n"
+            yield user
+        finally:
+            stopper.kill()
+
+
+def slow_directory(folder):
+    """A path that takes the kernel milliseconds: links to links, each by way of thousands of dots."""
+    folder.chmod(0o755)
+    (folder / "0").mkdir()
+    for number in range(1, 40):
+        (folder / str(number)).symlink_to("./" * 1900 + str(number - 1))
+    return folder / "39"
+
+
+@as_root
+@pytest.mark.native("an emulator is stopped at other places")
+def test_user_who_stops_what_becomes_theirs_does_not_hold_the_agent(start_agent, stopped_user, folder):
+    agent = start_agent()
+    directory = str(slow_directory(folder))
+    expected = {"ok": False, "op": "error", "error": "spawn failed: the command did not start within 5 s"}
+
+    def is_refused():
+        answer = agent.ask(op="run", argv=["true"], user=str(stopped_user), cwd=directory, timeout=0.5)
+        return answer.frames == [(JSON, text(expected))]
+
+    wait_until(is_refused, 20, "a command is stopped before it has started")
+    # What was late to die is reaped with the next command.
+    wait_until(lambda: agent.run("true").control["exit_code"] == 0 and not children(agent.pid), agent.at_once, "it is reaped")
 
 
 def test_user_that_the_agent_may_not_become_is_a_spawn_failure_with_its_errno(start_agent):

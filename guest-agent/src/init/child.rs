@@ -53,6 +53,7 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         | SpawnError::Directory(error)
         | SpawnError::Execute(error)
         | SpawnError::System(error) => error,
+        SpawnError::Late(_) => io::ErrorKind::TimedOut.into(),
     })
 }
 

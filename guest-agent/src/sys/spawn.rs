@@ -2,7 +2,9 @@
 //!
 //! Owns the moments between `clone` and `execve`. The child shares our memory and the calling
 //! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
-//! copied. In there only system calls run that are async-signal-safe: `setsid`, `dup2`, `ioctl`, `prctl`,
+//! copied. A child that becomes another user gets a copy of our memory instead: what that user has
+//! may stop it before it executes, and the thread would wait for ever. In there only system calls run
+//! that are async-signal-safe: `setsid`, `dup2`, `ioctl`, `prctl`,
 //! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `setgroups`, `setresgid`,
 //! `setresuid`, `chdir`, `execve`, `_exit`.
 //! Nothing is allocated, nothing unwinds.
@@ -22,9 +24,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
+use std::time::Duration;
 
 /// Stack for the child: its deepest frame is one `execve`.
 const CHILD_STACK_BYTES: usize = 16 * 1024;
+
+/// How long a child that becomes another user may take to execute its program; `process.rs` says so to the host.
+const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a child that fails writes: the step at which it did, and `errno`.
 const FAILURE_BYTES: usize = 1 + size_of::<i32>();
@@ -117,6 +123,8 @@ pub(crate) enum SpawnError {
     Execute(io::Error),
     /// There is no pipe or no process to be had.
     System(io::Error),
+    /// The child has not executed anything within [`START_LIMIT`]: killed, and not reaped.
+    Late(Pid),
 }
 
 impl From<io::Error> for SpawnError {
@@ -254,6 +262,10 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
     };
     let pid = clone(&child)?;
     drop(error_writer);
+    if program.identity.is_some() && !comes_within(&error_reader, START_LIMIT) {
+        super::process::kill_number(pid.0);
+        return Err(SpawnError::Late(pid));
+    }
     let mut failure = Vec::with_capacity(FAILURE_BYTES);
     let read = file::read_to_spare(&error_reader, &mut failure);
     if let Ok([step, errno @ ..]) = <[u8; FAILURE_BYTES]>::try_from(failure) {
@@ -312,12 +324,29 @@ fn clone(child: &Child<'_>) -> io::Result<Pid> {
     let mut stack = Vec::<u128>::with_capacity(CHILD_STACK_BYTES / size_of::<u128>());
     // SAFETY: the end of the allocation, which may be pointed at; 16-byte aligned as ABIs demand.
     let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = match child.identity {
+        None => libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+        Some(_) => libc::SIGCHLD,
+    };
     let argument = ptr::from_ref(child).cast_mut().cast::<c_void>();
     // SAFETY: `stack` and `child` outlive the child's use of our memory, since CLONE_VFORK suspends
-    // this thread until it has executed or exited; `in_child` keeps to the file's rules.
+    // this thread until it has executed or exited, or the child has its own copy of both; `in_child`
+    // keeps to the file's rules.
     let pid = checked(unsafe { libc::clone(in_child, top.cast(), flags, argument) })?;
     Ok(Pid(pid))
+}
+
+/// Whether there is something to read from a pipe, its end for one, within that time.
+fn comes_within(reader: &OwnedFd, limit: Duration) -> bool {
+    let mut poll = libc::pollfd {
+        fd: reader.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let limit = limit.as_millis() as libc::c_int;
+    // SAFETY: `poll` lives through the call, which is told that there is one.
+    super::uninterrupted(|| checked(unsafe { libc::poll(&raw mut poll, 1, limit) }))
+        .is_ok_and(|ready| ready == 1)
 }
 
 /// Waits for a child that is about to exit, or was just killed.
@@ -340,7 +369,7 @@ extern "C" fn in_child(argument: *mut c_void) -> libc::c_int {
 
 /// Makes `directory` the working directory, unless it is empty.
 fn enter(directory: *const libc::c_char) -> Result<(), i32> {
-    // SAFETY: a C string, which has a first byte, of the parent's, which waits.
+    // SAFETY: a C string, which has a first byte, of the parent's, which waits, or our copy of it.
     if unsafe { *directory } == 0 {
         return Ok(());
     }
@@ -382,7 +411,7 @@ fn become_user(child: &Child<'_>) -> Result<(), i32> {
         return Ok(());
     };
     let failed = |returned: libc::c_long| if returned == -1 { Err(errno()) } else { Ok(()) };
-    // SAFETY: `groups` is as long as the call is told, and the parent's, which waits.
+    // SAFETY: `groups` is as long as the call is told; the parent's, which waits, or our copy.
     failed(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
     // SAFETY: takes no pointer.
     failed(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
@@ -493,7 +522,7 @@ fn execute(child: &Child<'_>) -> i32 {
     let mut first_refusal = None;
     let mut last = libc::ENOENT;
     for &path in &child.candidates {
-        // SAFETY: C strings and null-terminated lists of them, made by the parent, which waits.
+        // SAFETY: C strings and null-terminated lists of them, made by the parent; as above.
         unsafe { libc::execve(path, child.arguments.as_ptr(), child.environment.as_ptr()) };
         last = errno();
         match last {
