@@ -331,7 +331,7 @@ if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
 print("ready", flush=True)
-os.read(os.open(sys.argv[1], os.O_RDONLY), 1)
+os.open(sys.argv[1], os.O_RDONLY)  # waits for its writer
 """
 
 
@@ -341,8 +341,7 @@ def test_signal_without_anybody_in_front_is_refused(agent, marks):
         connection.read_stdout(b"ready\r\n")
         connection.send(signal("TERM"))
         wait_until(connection.is_taken, agent.patience, "the agent has read it")
-        with open(marks.path("go.gate"), "wb"):
-            pass
+        marks.set("go")
         assert connection.read_answer().last == refused("no process is in the terminal's foreground")
 
 
