@@ -123,8 +123,8 @@ def test_close_after_a_half_close_is_seen_behind_a_full_window(agent, marks):
 
 
 def test_deadline_holds_behind_a_full_window(agent, marks):
-    with full(agent, marks, timeout=1.5) as flow:
-        assert flow.answer().last == b'{"ok": true, "op": "timeout", "timeout": 1.5}'
+    with full(agent, marks, timeout=3) as flow:
+        assert flow.answer().last == b'{"ok": true, "op": "timeout", "timeout": 3.0}'
         assert not runs(marks.pid("leader"))
 
 

@@ -87,9 +87,9 @@ def test_stopped_process_of_the_session_is_killed_too(agent, marks):
 
 
 def test_deadline_ends_every_process_of_the_session_and_no_other(agent, marks):
-    with begun(agent, f"trap '' HUP; {jobs(marks)} {marks.tell_pid('shell')}; {marks.until('never')}", timeout=1) as connection:
+    with begun(agent, f"trap '' HUP; {jobs(marks)} {marks.tell_pid('shell')}; {marks.until('never')}", timeout=2) as connection:
         pids = left_behind(marks)
-        assert connection.read_answer().frames == [(JSON, b'{"ok": true, "op": "timeout", "timeout": 1.0}')]
+        assert connection.read_answer().frames == [(JSON, b'{"ok": true, "op": "timeout", "timeout": 2.0}')]
         assert not runs(marks.pid("shell"))
         assert only_the_session_lives(agent, pids)
 
@@ -107,11 +107,11 @@ def test_hang_up_sends_sighup_and_kills_a_second_later(agent, marks, tmp_path):
     with begun(agent, f"trap 'echo heard >{heard}' HUP; {marks.tell_pid('shell')}; {marks.until_acting_on('HUP', 'never')}") as connection:
         shell = marks.pid("shell")
         wait_until(lambda: catches(shell, numbers.SIGHUP), agent.patience, "the trap is set")
-        assert connection.silent_for(0)
-    left = time.monotonic()
-    wait_until(heard.exists, GRACE_SECONDS * 0.8, "the hang-up is heard")
-    wait_until(lambda: not runs(shell), agent.at_once, "it is killed")
-    assert time.monotonic() - left > GRACE_SECONDS * 0.9
+        left = time.monotonic()
+    wait_until(lambda: heard.exists() or not runs(shell), agent.patience, "the hang-up is heard")
+    assert heard.exists()
+    wait_until(lambda: not runs(shell), (GRACE_SECONDS + 1.5) * agent.kind.slowness, "it is killed a second later")
+    assert time.monotonic() - left > GRACE_SECONDS
 
 
 def catches(pid, number):
@@ -124,16 +124,19 @@ def catches(pid, number):
 def test_hang_up_kills_what_ignores_it_a_second_later_and_no_other_session(agent, marks):
     with begun(agent, f"trap '' HUP; {jobs(marks)} {marks.tell_pid('shell')}; {marks.until('never')}"):
         pids = [marks.pid("shell"), *left_behind(marks)]
-    left = time.monotonic()
-    wait_until(lambda: time.monotonic() > left + GRACE_SECONDS * 0.6 or not all(map(runs, pids)), agent.patience, "the grace")
-    assert all(map(runs, pids))
+        left = time.monotonic()
+    wait_until(lambda: not all(map(runs, pids)), agent.patience, "the grace is over")
+    assert time.monotonic() - left > GRACE_SECONDS
     assert only_the_session_lives(agent, pids)
 
 
 def test_hang_up_ends_what_does_not_ignore_it_at_once(agent, marks):
     with begun(agent, f"{marks.tell_pid('shell')}; sleep 1000; true"):
-        shell = marks.pid("shell")
-    wait_until(lambda: not runs(shell), GRACE_SECONDS * 0.9 * agent.kind.slowness, "the end of the terminal ends it")
+        with begun(agent, f"trap '' HUP; {marks.tell_pid('other')}; sleep 1000; true"):
+            shell, other = marks.pid("shell"), marks.pid("other")
+    # The other one's second has begun before.
+    wait_until(lambda: not runs(shell), agent.at_once, "the end of the terminal ends it")
+    assert runs(other)
 
 
 def test_hang_up_kills_jobs_that_their_shell_has_left_behind(agent, marks):
