@@ -13,7 +13,7 @@ from peers import after_request
 from processes import wait_until
 
 from smolvm_vsock import Channel, ConnectionClosedError, ProtocolError, RefusedError, ShortFileError
-from smolvm_vsock import channel as module
+from smolvm_vsock import copies as module
 from smolvm_vsock.protocol import FRAME_JSON, frame_bytes
 
 OK = frame_bytes(FRAME_JSON, b'{"ok": true}')

@@ -1,8 +1,8 @@
 """What a host says to a guest's agent.
 
-Owns the calls; each has a connection of its own, one request on it, and one deadline over all of it; those that run something are
-in `commands.py`. Chooses no guest and knows
-nothing of how it was booted. Calls from several threads at once are fine.
+Owns the way there: each call has a connection of its own, one request on it, and one deadline over all of it. The calls are in
+`commands.py`, `copies.py` and `upkeep.py`. Chooses no guest and knows nothing of how it was booted. Calls from several threads
+at once are fine.
 """
 
 from __future__ import annotations
@@ -11,54 +11,32 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar
 
-from . import transfer
+from .calls import STALL_SECONDS
 from .commands import Commands
 from .connect import Address, ConnectAddress, UnixAddress, VsockAddress, connect, may_come
 from .connection import Connection
+from .copies import Copies
 from .deadline import Deadline, checked_seconds
 from .errors import CannotConnectError, ConnectionClosedError, NoAnswerError, UnsupportedError, printable
-from .messages import (
-    LocalPath,
-    ShutdownMode,
-    accepted,
-    check_count,
-    check_entropy,
-    check_id,
-    check_u32,
-    check_unix_ns,
-    integer,
-    no_agent,
-    remote_path_text,
-)
-from .protocol import (
-    PROTOCOL_VERSION,
-    SMOLVM_AGENT_PORT,
-    json_frame_bytes,
-    recv_json,
-)
-from .results import ClockSet, Pong
+from .messages import LocalPath, accepted, check_u32, integer, no_agent
+from .protocol import PROTOCOL_VERSION, SMOLVM_AGENT_PORT, json_frame_bytes, recv_json
+from .results import Pong
+from .upkeep import Upkeep
 
 CONNECT_SECONDS = 10
 """How long a call tries to connect, unless told otherwise."""
-STALL_SECONDS = 60.0
-"""How long a file's transfer, and the sending of any request, may stand still."""
-FRESH_BYTES = 64
-"""How many random bytes of this host's a guest gets."""
 ANSWER_SECONDS = 10.0
 """How long an agent may take to say what it serves."""
-SYNC_SECONDS = 600.0
-"""How long a guest may take to write a file out to its disk."""
 READY_PING_SECONDS = 5.0
 """How long the agent may take to answer one ping while it is waited for."""
 
 _Channel = TypeVar("_Channel", bound="Channel")
 
 
-class Channel(Commands):
+class Channel(Commands, Copies, Upkeep):
     """The way to one guest's agent. Nothing is opened until a call is made, and nothing stays open after it."""
 
     kind: Literal["vsock"] = "vsock"
@@ -167,166 +145,6 @@ class Channel(Commands):
                 raise NoAnswerError(message, timeout) from last
             time.sleep(interval)
 
-    def put_file(
-        self,
-        local_path: LocalPath | BinaryIO,
-        remote_path: LocalPath,
-        *,
-        mode: int | None = None,
-        name: str | None = None,
-        size: int | None = None,
-        timeout: float | None = None,
-        verify: bool = False,
-        uid: int | None = None,
-        gid: int | None = None,
-        sync: bool = False,
-    ) -> None:
-        """Stores a file in the guest, streamed; whoever reads it there sees the old file or the new.
-
-        `local_path`: a regular file's path, or a file open in binary mode. `remote_path`: where it goes; into a directory
-        under `name`, which is the local file's own unless given. `mode`: the local file's unless given, 0600 for an open file.
-        `size`: how many bytes an open file has from its position on, where it cannot tell. `timeout`: in seconds for
-        all of it; without one, `STALL_SECONDS` without a byte end it. On any failure the target is as it was.
-
-        `verify`: it is stored only if it arrives as it is, by its SHA-256 sum; it is read twice. `uid`, `gid`: whose it becomes
-        in the guest, the agent's where not given. `sync`: the call returns once it is on the guest's disk. An agent without
-        `sha256`, `file_owner` or `put_sync` among its features is not asked for it: `UnsupportedError`.
-        """
-        more: dict[str, Any] = {"sync": True} if sync else {}
-        for member, value in (("uid", uid), ("gid", gid)):
-            check_id(member, value)
-            if value is not None:
-                more[member] = value
-        deadline = Deadline.after(None if timeout is None else checked_seconds("timeout", timeout))
-        path = remote_path_text(remote_path)
-        if isinstance(local_path, (str, os.PathLike)):
-            if size is not None:
-                raise ValueError("size is for an open file; a path's file tells its own")
-            source = Path(local_path)
-            with transfer.open_source(source) as file:
-                found = os.fstat(file.fileno())
-                kept = found.st_mode & 0o7777 if mode is None else mode
-                named = {"path": path, "name": source.name if name is None else name, "mode": kept}
-                self._put(file, {**named, **more}, found.st_size, verify, deadline)
-        elif not hasattr(local_path, "read"):
-            raise TypeError(f"local_path must be a path or a file open in binary mode, not {type(local_path).__name__}")
-        else:
-            if size is None:
-                size = transfer.remaining_size(local_path)
-            self._put(local_path, {"path": path, "name": name, "mode": mode, **more}, size, verify, deadline)
-
-    @overload
-    def get_file(
-        self, remote_path: LocalPath, local_path: LocalPath, *, timeout: float | None = None, verify: bool = False
-    ) -> Path: ...
-
-    @overload
-    def get_file(
-        self, remote_path: LocalPath, local_path: BinaryIO, *, timeout: float | None = None, verify: bool = False
-    ) -> None: ...
-
-    def get_file(
-        self, remote_path: LocalPath, local_path: LocalPath | BinaryIO, *, timeout: float | None = None, verify: bool = False
-    ) -> Path | None:
-        """Fetches a file from the guest, streamed, and returns its path here.
-
-        `local_path`: a path, which has the whole file in the end or is as it was, with the guest's file's permission bits but for
-        set-user-ID and its like; or a file open in binary mode, which may be left with a part. `timeout`: as for `put_file`.
-        `verify`: it must arrive as it was sent, by its SHA-256 sum (`FileMismatchError`); an open file has it all by then. An
-        agent without `sha256` among its features is not asked for it: `UnsupportedError`.
-        """
-        deadline = Deadline.after(None if timeout is None else checked_seconds("timeout", timeout))
-        path = remote_path_text(remote_path)
-        destination = Path(local_path) if isinstance(local_path, (str, os.PathLike)) else None
-        if destination is not None:
-            transfer.refuse_directory(destination)
-        elif not hasattr(local_path, "write"):
-            raise TypeError(f"local_path must be a path or a file open in binary mode, not {type(local_path).__name__}")
-        request: dict[str, Any] = {"op": "get_file", "path": path}
-        taken = None
-        if verify:
-            self._require(["sha256"], deadline)
-            request["sha256"], taken = True, transfer.Sum()
-        with self._begin(request, deadline, STALL_SECONDS) as connection:
-            header = accepted(recv_json(connection), f"cannot fetch '{printable(path)}' from the guest")
-            mode = integer(header, "mode")
-            if destination is None:
-                assert not isinstance(local_path, (str, os.PathLike))
-                transfer.download(connection, local_path, taken)
-            else:
-                with transfer.staged(destination, mode) as file:
-                    transfer.download(connection, file, taken)
-        return destination
-
-    def shutdown(self, mode: ShutdownMode = "poweroff", timeout: float = 10.0) -> None:
-        """Has the guest end in order, or start anew; the answer comes before it does.
-
-        Raises `UnsupportedError` for an agent without that feature, `RefusedError` where process 1 of the guest is none of ours.
-        """
-        if mode not in ("poweroff", "reboot"):
-            raise ValueError(f"mode must be 'poweroff' or 'reboot', not {mode!r}")
-        self._ask_feature("shutdown", {"mode": mode}, timeout)
-
-    def timings(self, timeout: float = 10.0) -> dict[str, int]:
-        """When things were done while the guest booted: microseconds since its kernel started, by name.
-
-        Raises `UnsupportedError` for an agent without that feature, and `RefusedError` where nothing was recorded.
-        """
-        timings = self._ask_feature("timings", {}, timeout).get("timings")
-        if not isinstance(timings, dict) or not all(type(each) is int for each in timings.values()):
-            raise no_agent("its answer to timings has none")
-        return timings
-
-    def set_clock(self, unix_ns: int | None = None, timeout: float = 10.0) -> ClockSet:
-        """Sets the guest's clock where it is more than 100 ms off: to this host's time at the moment at which the guest is told,
-        or to `unix_ns` nanoseconds since 1970.
-
-        Raises `UnsupportedError` for an agent without that feature, `RefusedError` where it may not set the clock.
-        """
-        if unix_ns is not None:
-            check_unix_ns(unix_ns)
-        deadline = Deadline.after(checked_seconds("timeout", timeout))
-        self._require(["set_clock"], deadline)
-        return self._set_clock(unix_ns, deadline)
-
-    def reseed(self, entropy: bytes | None = None, timeout: float = 10.0) -> None:
-        """Gives the kernel's generator of random numbers in the guest fresh random bytes of this host's, or `entropy`: 32 to 512
-        bytes that nobody else knows.
-
-        Raises `UnsupportedError` for an agent without that feature, `RefusedError` where it may not do so.
-        """
-        if entropy is not None:
-            check_entropy(entropy)
-        deadline = Deadline.after(checked_seconds("timeout", timeout))
-        self._require(["reseed"], deadline)
-        self._reseed(entropy, deadline)
-
-    def resume(self, timeout: float = 10.0) -> ClockSet:
-        """Makes a guest right that goes on after a pause, a restore or a migration: its random numbers, then its clock.
-
-        Raises `UnsupportedError` for an agent that cannot do both, and then nothing is done.
-        """
-        deadline = Deadline.after(checked_seconds("timeout", timeout))
-        self._require(["set_clock", "reseed"], deadline)
-        self._reseed(None, deadline)
-        return self._set_clock(None, deadline)
-
-    def _set_clock(self, unix_ns: int | None, deadline: Deadline) -> ClockSet:
-        def request() -> dict[str, Any]:
-            return {"op": "set_clock", "unix_ns": time.time_ns() if unix_ns is None else unix_ns}
-
-        with self._begin(request, deadline) as connection:
-            answer = accepted(recv_json(connection), "the agent refused set_clock")
-        stepped = answer.get("stepped")
-        if not isinstance(stepped, bool):
-            raise no_agent("its answer to set_clock does not tell what became of the clock")
-        return ClockSet(stepped, integer(answer, "offset_ns"))
-
-    def _reseed(self, entropy: bytes | None, deadline: Deadline) -> None:
-        digits = (os.urandom(FRESH_BYTES) if entropy is None else entropy).hex()
-        with self._begin({"op": "reseed", "entropy": digits}, deadline) as connection:
-            accepted(recv_json(connection), "the agent refused reseed")
-
     def _begin(
         self,
         request: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
@@ -370,31 +188,3 @@ class Channel(Commands):
             if each not in agent.features:
                 raise UnsupportedError(f"agent {printable(agent.agent_version)} does not serve '{each}'; it needs a later one")
         return agent
-
-    def _ask_feature(self, feature: str, members: Mapping[str, Any], timeout: float) -> dict[str, Any]:
-        """A request of that name, to an agent that lists it."""
-        deadline = Deadline.after(checked_seconds("timeout", timeout))
-        self._require([feature], deadline)
-        with self._begin({"op": feature, **members}, deadline) as connection:
-            return accepted(recv_json(connection), f"the agent refused {feature}")
-
-    def _put(self, file: BinaryIO, members: dict[str, Any], size: int, verify: bool, deadline: Deadline) -> None:
-        check_count("size", size)
-        if members["mode"] is not None:
-            check_count("mode", members["mode"])
-        needs = [
-            *(["sha256"] if verify else []),
-            *(["file_owner"] if "uid" in members or "gid" in members else []),
-            *(["put_sync"] if "sync" in members else []),
-        ]
-        if needs:
-            self._require(needs, deadline)
-        if verify:
-            members = {**members, "sha256": transfer.sum_of(file, size, deadline)}
-        with self._begin({"op": "put_file", **members, "size": size}, deadline, STALL_SECONDS) as connection:
-            had_all = transfer.upload(connection, file, size)
-            if "sync" in members:
-                connection.stall_seconds = SYNC_SECONDS
-            accepted(recv_json(connection), f"cannot store '{printable(members['path'])}' in the guest")
-            if not had_all:
-                raise no_agent("it confirmed a file before it had all of it")

@@ -1,22 +1,21 @@
-"""The half of `Channel` that runs something in the guest, or reaches into it.
+"""The calls of a `Channel` that run something in the guest, or reach into it.
 
-Owns these calls and their time limits; how the agent is reached is the other half's.
+Owns their requests and their time limits; what becomes of them is `process.py`'s and `stream.py`'s.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .calls import Calls
 from .command import Leftovers, Terminal, Until, features_for, run_request
-from .connection import Connection
 from .deadline import Deadline, checked_seconds
 from .errors import printable
 from .messages import LocalPath, ShellMode, accepted, check_count
 from .process import Process, Sink
 from .protocol import FRAME_STDERR, FRAME_STDOUT, recv_json
-from .results import CommandResult, Pong
+from .results import CommandResult
 from .stream import GuestStream, checked_target
 from .unread import MAX_OUTPUT_BYTES
 
@@ -26,16 +25,8 @@ STREAM_SECONDS = 20.0
 """How long `connect` waits for its answer: the agent tries for 10 s."""
 
 
-class Commands(ABC):
+class Commands(Calls):
     """What a guest's agent runs, and what it connects to."""
-
-    connect_timeout: float
-
-    @abstractmethod
-    def _begin(self, request: Mapping[str, Any], deadline: Deadline) -> Connection: ...
-
-    @abstractmethod
-    def _require(self, features: Sequence[str], deadline: Deadline) -> Pong: ...
 
     def run(
         self,
