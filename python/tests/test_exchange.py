@@ -7,6 +7,7 @@ import time
 
 import pytest
 from agents import PATIENCE_SECONDS
+from peers import until_closed
 from scripted import agent
 
 from smolvm_vsock import (
@@ -16,6 +17,7 @@ from smolvm_vsock import (
     NoAnswerError,
     ProtocolError,
     RefusedError,
+    commands,
 )
 from smolvm_vsock.decoder import Decoder
 from smolvm_vsock.protocol import FRAME_DATA, FRAME_EOF, FRAME_JSON, FRAME_STDOUT, WINDOW_BYTES, frame_bytes
@@ -229,6 +231,35 @@ def test_waiting_takes_no_processor_time(started):
         assert time.process_time() - before < 0.3
     for each in threads:
         each.join(PATIENCE_SECONDS)
+
+
+def test_bytes_one_by_one_and_their_end_arrive_at_a_guest_that_is_slow(started):
+    go = threading.Event()
+
+    def serve(talk, request):
+        go.wait(PATIENCE_SECONDS)
+        got = talk.hear_input()
+        talk.out(got)
+        talk.exit()
+
+    with started(serve) as process:
+        writer = threading.Thread(target=lambda: [process.stdin.write(b"x") for _ in range(20_000)] and process.stdin.close())
+        writer.start()
+        writer.join(0.5)
+        go.set()
+        assert process.stdout.read() == b"x" * 20_000
+        writer.join(PATIENCE_SECONDS)
+
+
+def test_agent_that_forgets_the_time_limit_is_left_by_files_too(peer, monkeypatch):
+    monkeypatch.setattr(commands, "ANSWER_MARGIN_SECONDS", 0.1)
+    channel = Channel.from_unix(peer(agent(lambda talk, request: until_closed(talk.socket))).path, connect_timeout=0.1)
+    with channel.popen("true", 0.2, stdin=True) as process:
+        for call in (process.stdout.read, process.stdout.peek, lambda: process.stdin.write(LARGE)):
+            with pytest.raises(NoAnswerError, match=r"nothing came or went within 0\.4 s"):
+                call()
+        with pytest.raises(NoAnswerError, match=r"no answer within 0\.4 s"):
+            process.wait()
 
 
 def test_guest_that_takes_nothing_is_told_to_who_goes_on_sending(started):

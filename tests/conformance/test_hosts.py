@@ -162,7 +162,9 @@ def test_command_that_its_host_leaves_midway_is_ended(channel):
 
 def of_the_client(case):
     """Marks a case of what the published host and agent have nothing of."""
-    return pytest.mark.ours("the published agent has none of it")(pytest.mark.parametrize("host", ["client"], indirect=True)(case))
+    return pytest.mark.ours("the published agent has none of it")(
+        pytest.mark.parametrize("host", ["client"], indirect=True)(case)
+    )
 
 
 @of_the_client

@@ -21,9 +21,11 @@ from .deadline import Deadline
 from .decoder import Decoder
 from .errors import ConnectionClosedError, NoAnswerError, SmolVMError
 from .messages import integer, no_agent
-from .protocol import CHUNK_SIZE, FRAME_DATA, FRAME_JSON, WINDOW_BYTES, frame_bytes, json_frame_bytes, parse_json
+from .protocol import CHUNK_SIZE, FRAME_DATA, FRAME_EOF, FRAME_JSON, WINDOW_BYTES, frame_bytes, json_frame_bytes, parse_json
 from .unread import Unread
 
+# How many frames may wait for the socket: those of input, and with controls.
+_MAX_QUEUED_INPUTS = 256
 _MAX_QUEUED_FRAMES = 1024
 _LONGEST_WAIT_SECONDS = 3600.0
 # How long to wait for a reader before looking whether it still lives, and is not stuck.
@@ -71,7 +73,7 @@ class Exchange:
     @property
     def room(self) -> int:
         """How many bytes of input may be sent now."""
-        return WINDOW_BYTES - self._under_way
+        return WINDOW_BYTES - self._under_way if len(self._queue) < _MAX_QUEUED_INPUTS else 0
 
     def wait(self, is_done: Callable[[], bool], deadline: Deadline) -> bool:
         """Moves frames until `is_done` or the exchange is over; `False` where the deadline came before.
@@ -109,22 +111,21 @@ class Exchange:
             self._send_queued()
             return sent
 
-    def send_frame(self, frame_type: int) -> None:
-        """Sends a frame without payload."""
-        self._send(frame_bytes(frame_type))
+    def send_end(self) -> None:
+        """Sends the end of the input."""
+        self._send(frame_bytes(FRAME_EOF))
 
     def send_control(self, message: Mapping[str, Any]) -> None:
         """Sends a control frame; `NoAnswerError` where too many are waiting for the peer to take them."""
+        if len(self._queue) >= _MAX_QUEUED_FRAMES:
+            raise NoAnswerError("the guest takes nothing of what it is sent")
         self._send(json_frame_bytes(message))
 
     def _send(self, frame: bytes) -> None:
         with self._changed:
-            if self.is_over or self._takes_no_more:
-                return
-            if len(self._queue) >= _MAX_QUEUED_FRAMES:
-                raise NoAnswerError("the guest takes nothing of what it is sent")
-            self._queue.append(memoryview(frame))
-            self._send_queued()
+            if not self.is_over and not self._takes_no_more:
+                self._queue.append(memoryview(frame))
+                self._send_queued()
 
     @property
     def takes_no_more(self) -> bool:
@@ -144,9 +145,10 @@ class Exchange:
                     return piece
         return None
 
-    def peek(self, stream: Unread) -> bytes:
-        """The next few bytes of a stream, which stay; empty at its end."""
-        self.wait(lambda: stream.size > 0 or stream.is_ended, Deadline())
+    def peek(self, stream: Unread, deadline: Deadline) -> bytes | None:
+        """The next few bytes of a stream, which stay; empty at its end, `None` where the deadline came before."""
+        if not self.wait(lambda: stream.size > 0 or stream.is_ended, deadline):
+            return None
         with self._changed:
             return stream.peek()
 

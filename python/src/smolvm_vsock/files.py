@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .deadline import Deadline
-from .errors import InputClosedError
+from .errors import InputClosedError, NoAnswerError
 from .exchange import Exchange
-from .protocol import CHUNK_SIZE, FRAME_EOF
+from .protocol import CHUNK_SIZE
 from .unread import Unread
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 class OutputFile(io.BufferedIOBase):
     """A readable file of what comes on a stream; empty at its end. Raises what the exchange fails by once all is read."""
 
-    def __init__(self, exchange: Exchange, stream: Unread, on_close: Callable[[], object]) -> None:
+    def __init__(
+        self, exchange: Exchange, stream: Unread, deadline: Callable[[], Deadline], on_close: Callable[[], object]
+    ) -> None:
+        """`deadline`: that of a call that begins now."""
         self._exchange = exchange
         self._stream = stream
+        self._deadline = deadline
         self._on_close = on_close
 
     def readable(self) -> bool:
@@ -35,7 +39,11 @@ class OutputFile(io.BufferedIOBase):
         self._refuse_closed()
         if size == 0:
             return b""
-        return self._exchange.read(self._stream, size if size > 0 else CHUNK_SIZE, Deadline()) or b""
+        deadline = self._deadline()
+        piece = self._exchange.read(self._stream, size if size > 0 else CHUNK_SIZE, deadline)
+        if piece is None:
+            raise late(deadline)
+        return piece
 
     def read(self, size: int | None = -1, /) -> bytes:
         """That many bytes, or all to the end."""
@@ -50,7 +58,11 @@ class OutputFile(io.BufferedIOBase):
     def peek(self, size: int = 0, /) -> bytes:
         """The next bytes, at least one and as many as are at hand, which stay."""
         self._refuse_closed()
-        return self._exchange.peek(self._stream)
+        deadline = self._deadline()
+        piece = self._exchange.peek(self._stream, deadline)
+        if piece is None:
+            raise late(deadline)
+        return piece
 
     def close(self) -> None:
         """Reads no more."""
@@ -66,8 +78,9 @@ class OutputFile(io.BufferedIOBase):
 class InputFile(io.BufferedIOBase):
     """A writable file of what is sent; nothing is kept back. Closing it sends the end."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, deadline: Callable[[], Deadline]) -> None:
         self._exchange = exchange
+        self._deadline = deadline
 
     def writable(self) -> bool:
         return True
@@ -80,14 +93,16 @@ class InputFile(io.BufferedIOBase):
         if self.closed:
             raise ValueError("write to closed file")
         with memoryview(data) as view, view.cast("B") as octets:
-            send_all(self._exchange, octets, Deadline())
+            deadline = self._deadline()
+            if send_all(self._exchange, octets, deadline) < len(octets):
+                raise late(deadline)
             return len(octets)
 
     def close(self) -> None:
         """Sends the end of the input."""
         if not self.closed:
             super().close()
-            self._exchange.send_frame(FRAME_EOF)
+            self._exchange.send_end()
 
 
 def send_some(exchange: Exchange, view: memoryview, deadline: Deadline) -> int:
@@ -109,3 +124,8 @@ def send_all(exchange: Exchange, view: memoryview, deadline: Deadline) -> int:
     while sent < len(view) and (count := send_some(exchange, view[sent:], deadline)):
         sent += count
     return sent
+
+
+def late(deadline: Deadline) -> NoAnswerError:
+    """The error for a call past its deadline."""
+    return NoAnswerError(f"nothing came or went within {deadline.seconds:g} s", deadline.seconds)

@@ -59,7 +59,7 @@ class Process:
         self._collected = {FRAME_STDOUT: bytearray(), FRAME_STDERR: bytearray()}
         self._exchange = Exchange(connection, self)
         has_input, has_terminal = "stdin" in request or "pty" in request, "pty" in request
-        self.stdin = InputFile(self._exchange) if has_input else None
+        self.stdin = InputFile(self._exchange, lambda: self._deadline) if has_input else None
         """Its standard input, or its terminal's; `None` where that was not asked for."""
         self.stdout = self._output_file(FRAME_STDOUT)
         """Its standard output, with a terminal all that it prints."""
@@ -207,7 +207,7 @@ class Process:
 
     def _output_file(self, kind: int) -> OutputFile:
         stream = self._streams[kind]
-        return OutputFile(self._exchange, stream, lambda: self._exchange.discard(stream))
+        return OutputFile(self._exchange, stream, lambda: self._deadline, lambda: self._exchange.discard(stream))
 
     def _feed_some(self) -> None:
         if self._feed is not None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from .connection import FAREWELL_SECONDS, Connection
 from .deadline import Deadline, checked_seconds
-from .errors import ConnectionClosedError, NoAnswerError, SmolVMError
+from .errors import ConnectionClosedError, SmolVMError
 from .exchange import Exchange
-from .files import OutputFile, send_all, send_some
+from .files import OutputFile, late, send_all, send_some
 from .messages import no_agent
 from .protocol import FRAME_DATA, FRAME_EOF, unexpected_frame
 from .unread import MAX_OUTPUT_BYTES, Unread, may_take_more
@@ -85,19 +85,20 @@ class GuestStream:
     def send(self, data: ReadableBuffer, flags: int = 0) -> int:
         """Sends as much as there is credit for, at least a byte, and tells how much."""
         self._check(flags)
-        deadline = Deadline.after(self._timeout)
+        deadline = self._soon()
         with memoryview(data) as view, view.cast("B") as octets:
             count = send_some(self._exchange, octets, deadline)
             if count == 0 and len(octets) > 0:
-                raise self._late()
+                raise late(deadline)
             return count
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         """Sends all of it."""
         self._check(flags)
         with memoryview(data) as view, view.cast("B") as octets:
-            if send_all(self._exchange, octets, Deadline.after(self._timeout)) < len(octets):
-                raise self._late()
+            deadline = self._soon()
+            if send_all(self._exchange, octets, deadline) < len(octets):
+                raise late(deadline)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """What has come, at least a byte; empty at its end. `ConnectionClosedError` where the other end broke it."""
@@ -106,9 +107,10 @@ class GuestStream:
             raise ValueError(f"size cannot be negative: {size}")
         if size == 0:
             return b""
-        piece = self._exchange.read(self._stream, size, Deadline.after(self._timeout))
+        deadline = self._soon()
+        piece = self._exchange.read(self._stream, size, deadline)
         if piece is None:
-            raise self._late()
+            raise late(deadline)
         return piece
 
     def recv_into(self, buffer: WriteableBuffer, size: int = 0, flags: int = 0) -> int:
@@ -134,7 +136,7 @@ class GuestStream:
         if mode != "rb":
             raise ValueError(f"mode must be 'rb', not {mode!r}; send by sendall")
         self._files += 1
-        return OutputFile(self._exchange, self._stream, self._forget_file)
+        return OutputFile(self._exchange, self._stream, self._soon, self._forget_file)
 
     def close(self) -> None:
         """Sends the end, drops what comes until the other side has ended, too, for at most a second, and closes."""
@@ -154,7 +156,7 @@ class GuestStream:
     def _send_end(self) -> None:
         if not self._has_ended:
             self._has_ended = True
-            self._exchange.send_frame(FRAME_EOF)
+            self._exchange.send_end()
 
     def _check(self, flags: int) -> None:
         if self._is_closed:
@@ -162,9 +164,8 @@ class GuestStream:
         if flags:
             raise ValueError("a stream to a guest has no flags")
 
-    def _late(self) -> NoAnswerError:
-        seconds = self._timeout or 0.0
-        return NoAnswerError(f"nothing came or went within {seconds:g} s", seconds)
+    def _soon(self) -> Deadline:
+        return Deadline.after(self._timeout)
 
     def take_bytes(self, frame_type: int, piece: bytes) -> None:
         if frame_type not in (FRAME_DATA, FRAME_EOF) or self._stream.is_ended:
