@@ -134,6 +134,7 @@ class Exchange:
 
     def read(self, stream: Unread, size: int, deadline: Deadline) -> bytes | None:
         """The next bytes of a stream, at least one; empty at its end, `None` where the deadline came before."""
+        stream.claim()
         while self.wait(lambda: stream.size > 0 or stream.is_ended, deadline):
             with self._changed:
                 was_full = stream.is_full

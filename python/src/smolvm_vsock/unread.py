@@ -49,7 +49,6 @@ class Unread:
 
     def take(self, size: int) -> bytes:
         """The next bytes, at most `size`, of one piece that came."""
-        self._reader = threading.get_ident()
         if not self._pieces:
             return b""
         first = self._pieces[0]
@@ -60,6 +59,10 @@ class Unread:
             self._pieces.popleft()
             self._taken = 0
         return piece
+
+    def claim(self) -> None:
+        """This thread reads it from now on."""
+        self._reader = threading.get_ident()
 
     def peek(self) -> bytes:
         """The next few bytes, which stay."""
