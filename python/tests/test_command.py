@@ -63,6 +63,11 @@ def test_terminal_is_asked_with_its_size(asked):
     assert requests == [TODAY | {"pty": {"rows": 30, "cols": 100}}, TODAY | {"pty": {"rows": 24, "cols": 80, "term": "dumb"}}]
 
 
+def terminate_at_once(channel):
+    with channel.popen("true") as process:
+        process.terminate()
+
+
 @pytest.mark.parametrize(
     ("call", "feature"),
     [
@@ -72,7 +77,7 @@ def test_terminal_is_asked_with_its_size(asked):
         (lambda channel: channel.popen("true", stdin=True), "run_stdin"),
         (lambda channel: channel.popen("true", terminal=Terminal()), "run_pty"),
         (lambda channel: channel.connect("tcp:localhost:80"), "connect"),
-        (lambda channel: channel.popen("true").terminate(), "run_signal"),
+        (lambda channel: terminate_at_once(channel), "run_signal"),
     ],
 )
 def test_feature_that_an_agent_lacks_is_named(asked, call, feature):

@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import signal
 import threading
 import time
@@ -190,6 +189,12 @@ def test_signal_reaches_a_handler(channel):
         assert process.wait(PATIENCE_SECONDS) == 7
 
 
+def test_poll_takes_what_there_is_until_it_knows_the_end(channel):
+    with channel.popen("head -c 3000000 /dev/zero; exit 5", PATIENCE_SECONDS, "raw") as process:
+        assert wait_until(lambda: process.poll() is not None and (process.poll(),), PATIENCE_SECONDS, "it has ended") == (5,)
+        assert len(process.stdout.read()) == 3_000_000
+
+
 def test_wait_that_is_too_short_leaves_the_command_running(channel, marks):
     with channel.popen(f"echo out; {marks.until('go')}; cat; exit 3", PATIENCE_SECONDS, "raw", stdin=True) as process:
         for wait in (process.wait, lambda timeout: process.communicate(b"in", timeout)):
@@ -292,4 +297,4 @@ def test_process_shows_what_it_is(channel):
     with channel.popen(argv=["sh", "-c", "exit 4"]) as process:
         process.wait()
         assert process.args == ["sh", "-c", "exit 4"]
-        assert re.fullmatch(r"<Process of 'sh -c 'exit 4'': returncode 4>", repr(process))
+        assert repr(process) == "<Process of 'sh -c 'exit 4'': returncode 4>"

@@ -41,8 +41,9 @@ def target(folder):
 
 
 def echo(sock):
-    while data := sock.recv(1 << 16):
-        sock.sendall(data)
+    with sock:
+        while data := sock.recv(1 << 16):
+            sock.sendall(data)
 
 
 def test_bytes_go_there_and_back_over_unix_and_tcp(channel, target):

@@ -139,7 +139,7 @@ class GuestStream:
         return OutputFile(self._exchange, self._stream, self._soon, self._forget_file)
 
     def close(self) -> None:
-        """Sends the end, drops what comes until the other side has ended, too, for at most a second, and closes."""
+        """Sends the end, drops what comes, and gives the other side a second to end, too, before it hangs up."""
         self._is_closed = True
         if self._files == 0 and not self._exchange.is_over:
             self._exchange.discard(self._stream)
