@@ -8,6 +8,7 @@
 use crate::accounts::Account;
 use crate::os_error;
 use crate::sys::epoll::{self, Epoll};
+use crate::sys::limit::DescriptorLimit;
 use crate::sys::process::{self, Ending, Pid};
 use crate::sys::spawn::{Ends, Streams};
 use crate::sys::{session, signal, spawn};
@@ -44,11 +45,16 @@ pub(crate) struct Inheritance {
     environment: Vec<(Vec<u8>, Vec<u8>)>,
     ignored_signals: Vec<libc::c_int>,
     oom_score_adjustment: Option<CString>,
+    descriptor_limit: Option<DescriptorLimit>,
 }
 
 impl Inheritance {
-    /// Takes the state of this process; `oom_score_adjustment` is what it was before it was lowered.
-    pub(crate) fn of_this_process(oom_score_adjustment: Option<CString>) -> Self {
+    /// Takes the state of this process; `oom_score_adjustment` and `descriptor_limit` are what they were before they were
+    /// changed.
+    pub(crate) fn of_this_process(
+        oom_score_adjustment: Option<CString>,
+        descriptor_limit: Option<DescriptorLimit>,
+    ) -> Self {
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.into_vec(), value.into_vec()))
             .filter(|(name, _)| !name.starts_with(b"LISTEN_"))
@@ -57,6 +63,7 @@ impl Inheritance {
             environment,
             ignored_signals: signal::ignored(),
             oom_score_adjustment,
+            descriptor_limit,
         }
     }
 
@@ -245,6 +252,7 @@ impl Process {
             directory: &in_c(&[&request.directory])?[0],
             ignored_signals: &inherited.ignored_signals,
             oom_score_adjustment: inherited.oom_score_adjustment.as_deref(),
+            descriptor_limit: inherited.descriptor_limit,
         };
         let streams = match &request.terminal {
             Some(terminal) => Streams::Terminal(terminal.size),

@@ -20,6 +20,7 @@ use crate::process::Inheritance;
 use crate::process_one::{self, ProcessOne};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
+use crate::sys::limit::DescriptorLimit;
 use crate::sys::socket::{self, Family};
 use crate::sys::{inherited, signal};
 use crate::{log, oom_score, session, thread};
@@ -121,7 +122,10 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         sources.extend(bind(listen).map_err(ServeError::Listen)?);
     }
     let agent: &'static Agent = Box::leak(Box::new(Agent {
-        inheritance: Inheritance::of_this_process(oom_score::lower_own()),
+        inheritance: Inheritance::of_this_process(
+            oom_score::lower_own(),
+            DescriptorLimit::raise_own(),
+        ),
         served: Permits::new(MAX_SERVED),
         forwarded: Permits::new(MAX_FORWARDED),
         large_frame: Permits::new(MAX_LARGE_FRAMES),

@@ -9,6 +9,7 @@ pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod inherited;
 pub(crate) mod interface;
+pub(crate) mod limit;
 pub(crate) mod machine;
 pub(crate) mod mount;
 pub(crate) mod outgoing;

@@ -2,9 +2,12 @@
 
 Called as `launch.py OPTIONS COMMAND…`, OPTIONS being a JSON object: `ignore` and `block` (signal
 numbers), `drop_override` (root without the right to pass over file modes), `drop_set_ids` (root
-that may not become anybody else), `harmless` (root that can neither set
-the clock nor feed the kernel's generator), `drop_chown` (root that may not give files away), `fail_sync` (`fsync` fails with EIO), `file_bytes` (the longest
-file it may write), `files` (what stands in place of which file, in a mount namespace of its own), `descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say LISTEN_PID as systemd does).
+that may not become anybody else), `harmless` (root that can neither set the clock nor feed the
+kernel's generator), `drop_chown` (root that may not give files away), `fail_sync` (`fsync` fails
+with EIO), `file_bytes` (the longest file it may write), `files` (what stands in place of which file,
+in a mount namespace of its own), `descriptor_limits` (how many it may have open, soft and hard),
+`descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say
+LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
 
@@ -70,6 +73,8 @@ def main():
         replace_files(options["files"])
     if "file_bytes" in options:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_bytes"], options["file_bytes"]))
+    if "descriptor_limits" in options:
+        resource.setrlimit(resource.RLIMIT_NOFILE, tuple(options["descriptor_limits"]))
     for number, wanted in options.get("descriptors", []):
         os.dup2(number, wanted, inheritable=True)
     if options.get("listen_pid"):

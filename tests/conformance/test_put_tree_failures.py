@@ -1,12 +1,13 @@
 """put_tree: what is refused, and that no failure leaves a part of a file or leads out of the root."""
 
+import contextlib
 import os
 import resource
 import struct
 
 import pytest
 from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
-from processes import given_back, settled_holdings, wait_until
+from processes import descriptors, given_back, settled_holdings, wait_until
 from trees import END, begun, directory, entry, file, link, ok, put, refusal, standing
 
 pytestmark = pytest.mark.ours("the published agent knows no trees")
@@ -26,6 +27,22 @@ BAD_PATHS = {
     "a/": DOTS,
     "x" * 4096: "is longer than 4095 bytes",
 }
+
+
+@pytest.mark.native("an emulator has descriptors of its own")
+def test_64_trees_of_64_levels_at_once_are_stored_though_the_agent_began_with_few_descriptors(start_agent, tmp_path):
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 8192:
+        pytest.skip("needs a hard limit of 8,192 descriptors")
+    agent = start_agent(options={"descriptor_limits": [1024, 8192]})
+    folders = [directory("/".join(["d"] * levels)) for levels in range(1, 64)]
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(agent.connect()) for _ in range(64)]
+        for number, connection in enumerate(connections):
+            begun(connection, directory("."), *folders, path=str(tmp_path / f"root{number}"))
+        wait_until(lambda: descriptors(agent.pid) > 64 * 64, agent.patience, "all of their directories are open")
+        for connection in connections:
+            connection.send(END)
+            assert connection.read_answer().frames == ok(64)
 
 
 @pytest.mark.parametrize("make", [directory, file, lambda path: link(path, "x")], ids=["directory", "file", "link"])

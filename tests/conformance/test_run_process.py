@@ -1,6 +1,8 @@
 """run: what kind of process a command is: its folder, session, input, signals and descriptors."""
 
+import os
 import re
+import resource
 import signal
 from pathlib import Path
 
@@ -106,3 +108,14 @@ def test_agent_is_not_the_first_to_go_when_memory_runs_out(agent):
 def test_command_gets_the_oom_score_that_the_agent_was_started_with(agent):
     started_with = Path("/proc/self/oom_score_adj").read_bytes()
     assert agent.run("cat /proc/self/oom_score_adj").stdout == started_with
+
+
+@pytest.mark.native("an emulator keeps limits of its own")
+@pytest.mark.ours("the published agent has the limit that it was started with")
+def test_agent_may_open_more_than_it_was_started_with_and_its_commands_may_not(start_agent):
+    agent = start_agent(options={"descriptor_limits": [256, 2048]})
+    soft, _ = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+    # The second where it may raise the hard limit as well.
+    assert soft in (2048, 16384)
+    for members in ({}, {"user": "0"} if os.geteuid() == 0 else {}):
+        assert agent.run("ulimit -Sn; ulimit -Hn", **members).stdout == b"256\n2048\n"

@@ -34,6 +34,7 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         environment: &in_c(&ENVIRONMENT)?,
         ignored_signals: &signal::ignored(),
         oom_score_adjustment: None,
+        descriptor_limit: None,
         identity: None,
         directory: c"",
     };

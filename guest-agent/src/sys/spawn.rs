@@ -4,8 +4,8 @@
 //! thread waits for it (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no page table is
 //! copied. A child that becomes another user gets a copy of our memory instead: what that user has
 //! may stop it before it executes, and the thread would wait for ever. In there only system calls run
-//! that are async-signal-safe: `setsid`, `dup2`, `ioctl`, `prctl`,
-//! `getppid`, `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `setgroups`, `setresgid`,
+//! that are async-signal-safe: `setsid`, `dup2`, `ioctl`, `prctl`, `getppid`, `setrlimit`,
+//! `fcntl`, `open`, `write`, `close`, `rt_sigaction`, `rt_sigprocmask`, `setgroups`, `setresgid`,
 //! `setresuid`, `chdir`, `execve`, `_exit`.
 //! Nothing is allocated, nothing unwinds.
 //!
@@ -16,6 +16,7 @@
     reason = "std::process has no setsid, and copies page tables to get it"
 )]
 
+use super::limit::DescriptorLimit;
 use super::process::Pid;
 use super::{checked, file, socket, terminal};
 use smolvm_protocol::request::TerminalSize;
@@ -60,6 +61,8 @@ pub(crate) struct Program<'a> {
     pub(crate) ignored_signals: &'a [libc::c_int],
     /// What to write to `/proc/self/oom_score_adj`.
     pub(crate) oom_score_adjustment: Option<&'a CStr>,
+    /// How many descriptors it may have open; where there is none, as many as we may.
+    pub(crate) descriptor_limit: Option<DescriptorLimit>,
     /// Whom the child becomes; otherwise it stays who we are.
     pub(crate) identity: Option<Identity<'a>>,
     /// The working directory; where it is empty, ours.
@@ -140,6 +143,7 @@ struct Child<'a> {
     environment: Vec<*const libc::c_char>,
     ignored_signals: *const [libc::c_int],
     oom_score_adjustment: *const [u8],
+    descriptor_limit: Option<DescriptorLimit>,
     identity: Option<Identity<'a>>,
     directory: *const libc::c_char,
     /// For descriptors 0, 1 and 2.
@@ -250,6 +254,7 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
             .oom_score_adjustment
             .map(CStr::to_bytes)
             .unwrap_or_default(),
+        descriptor_limit: program.descriptor_limit,
         identity: program.identity,
         directory: program.directory.as_ptr(),
         streams: handed.streams.map(|stream| stream.as_raw_fd()),
@@ -454,6 +459,10 @@ fn prepare(child: &Child<'_>) -> Result<(), i32> {
     }
     // While this is root still: a process of another user may not lower its own.
     write_oom_score(child.oom_score_adjustment);
+    if let Some(limit) = child.descriptor_limit {
+        // Somebody may have lowered ours since: then that one holds.
+        let _ = limit.set();
+    }
     // SAFETY: points to the parent's slice, which outlives this child's use of it.
     clean_signals(unsafe { &*child.ignored_signals });
     Ok(())
