@@ -242,6 +242,27 @@ def test_flood_of_a_background_job_ends_with_the_command(agent, marks):
         wait_until(lambda: not runs(job), agent.at_once, "the flood is ended")
 
 
+def test_no_more_than_128_kib_are_sent_of_a_flood_that_outlives_the_command(agent, marks):
+    flood = f"sh -c 'trap \"\" HUP; {marks.tell_pid('job')}; exec yes' &"
+
+    def rests():
+        """Whether the flood has filled the terminal again, or is ended."""
+        fields = stat(job)
+        return fields is None or fields[0] in "SZX"
+
+    with begun(agent, f"{PLAIN}; {marks.tell_pid('shell')}; {flood} {marks.until('go')}") as connection:
+        connection.read_stdout(b"y\n")
+        shell, job = marks.pid("shell"), marks.pid("job")
+        marks.set("go")
+        wait_until(lambda: not runs(shell), agent.patience, "the command has exited")
+        length = 0
+        # What a Unix socket holds comes on top.
+        while (each := connection.read_frame())[0] == STDOUT and length < 1 << 20:
+            length += len(each[1])
+            wait_until(rests, agent.patience, "the terminal is full")
+        assert each == (JSON, ANSWER_OPEN)
+
+
 def test_command_that_closes_the_terminal_goes_on_and_may_open_it_anew(agent, marks):
     line = f"exec <&- >&- 2>&-; {marks.tell_pid('shell')}; {marks.until('go')}; exec >/dev/tty; echo back; {marks.until('end')}; exit 4"
     with begun(agent, f"{PLAIN}; echo ready; {line}") as connection:

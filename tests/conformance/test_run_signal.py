@@ -180,34 +180,6 @@ def test_refused_signal_or_resize_of_a_run_without_input_is_told(agent, marks, s
         assert connection.read_answer().frames == [exited(0, [sentence])]
 
 
-def behind_a_plain_run(agent, marks, sent):
-    """The answer to a command that ends once all of that has been sent behind its request."""
-    with begun(agent, sent, cmd=f"{marks.until('go')}; echo end", stdin=None) as connection:
-        wait_until(connection.is_taken, agent.patience, "the agent has read it")
-        marks.set("go")
-        return connection.read_answer()
-
-
-DISCARDED = {
-    **{f"JSON: {name}": frame(JSON, sent) for name, (sent, _) in UNKNOWN.items()},
-    **{f"JSON: {name}": frame(JSON, sent) for name, sent in BROKEN.items()},
-    "DATA": data(b"x" * 1000),
-    "much DATA": data(bytes(100_000)) * 10,
-    "EOF": END * 3,
-    "STDOUT": frame(STDOUT, b"x"),
-    "type 9": b"\x09\x00\x00\x00\x01x",
-    "no frame": b"\xff" * 1000,
-    "a frame of 4 GiB": b"\x01\xff\xff\xff\xff" + b"x" * 1000,
-    "the begin of a frame": b"\x01\x00",
-    "a second request": request(op="run", cmd="echo second"),
-}
-
-
-@pytest.mark.parametrize("sent", DISCARDED.values(), ids=DISCARDED)
-def test_bytes_behind_a_run_without_input_are_discarded_as_before(agent, marks, sent):
-    assert behind_a_plain_run(agent, marks, sent).frames == [(STDOUT, b"end\n"), EXIT_0]
-
-
 def test_signal_behind_frames_that_are_discarded_is_acted_on(agent):
     with begun(agent, cmd="echo begun; exec sleep 1000", stdin=None) as connection:
         connection.read_stdout(b"begun\n")
