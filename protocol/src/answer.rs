@@ -4,10 +4,10 @@
 //! ignored; text that is no UTF-8 is shown as U+FFFD.
 
 use crate::checksum::Checksum;
+use crate::json::{self, Json, present};
 use crate::response::Usage;
-use crate::text::{self, present, shown};
+use crate::text::{self, shown};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -89,7 +89,7 @@ impl FromAgent {
     pub fn parse(payload: &[u8]) -> Result<Self, AnswerError> {
         let json = std::str::from_utf8(payload).map_err(|error| broken(&error))?;
         let [ok, op, bytes] =
-            text::members(json, &["ok", "op", "bytes"]).map_err(|error| broken(&error))?;
+            json::members(json, &["ok", "op", "bytes"]).map_err(|error| broken(&error))?;
         if ok.is_none() && string("op", op)?.as_deref() == Some("credit") {
             return number("bytes", bytes)?
                 .map(Self::Credit)
@@ -152,8 +152,8 @@ impl Answer {
             skipped,
             stepped,
             offset_ns,
-        ] = text::members(json, &names).map_err(|error| broken(&error))?;
-        let ok = match ok.map(RawValue::get) {
+        ] = json::members(json, &names).map_err(|error| broken(&error))?;
+        let ok = match ok.map(Json::get) {
             Some("true") => true,
             Some("false") => false,
             _ => return Err(broken(&"'ok' is no boolean")),
@@ -189,11 +189,14 @@ impl Answer {
                 })
                 .transpose()?,
             entries: number("entries", entries)?,
-            skipped: collection::<Vec<&RawValue>>("skipped", skipped)?
-                .unwrap_or_default()
-                .into_iter()
-                .map(|path| bytes("skipped", path))
-                .collect::<Result<_, _>>()?,
+            skipped: match present(skipped) {
+                Some(paths) => paths
+                    .elements()
+                    .ok_or_else(|| broken(&"'skipped' is no array"))?
+                    .map(|path| bytes("skipped", path))
+                    .collect::<Result<_, _>>()?,
+                None => Vec::new(),
+            },
             stepped: number("stepped", stepped)?,
             offset_ns: number("offset_ns", offset_ns)?,
         })
@@ -206,19 +209,19 @@ fn broken(reason: &dyn fmt::Display) -> AnswerError {
     }
 }
 
-fn string(member: &str, value: Option<&RawValue>) -> Result<Option<String>, AnswerError> {
+fn string(member: &str, value: Option<Json<'_>>) -> Result<Option<String>, AnswerError> {
     present(value)
         .map(|value| bytes(member, value).map(|bytes| shown(&bytes)))
         .transpose()
 }
 
-fn bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, AnswerError> {
+fn bytes(member: &str, value: Json<'_>) -> Result<Vec<u8>, AnswerError> {
     text::bytes_of(value).map_err(|error| broken(&format_args!("'{member}' {error}")))
 }
 
 fn number<N: std::str::FromStr>(
     member: &str,
-    value: Option<&RawValue>,
+    value: Option<Json<'_>>,
 ) -> Result<Option<N>, AnswerError> {
     present(value)
         .map(|value| {
@@ -233,7 +236,7 @@ fn number<N: std::str::FromStr>(
 /// An array or an object of plain values.
 fn collection<'answer, T: Deserialize<'answer>>(
     member: &str,
-    value: Option<&'answer RawValue>,
+    value: Option<Json<'answer>>,
 ) -> Result<Option<T>, AnswerError> {
     present(value)
         .map(|value| {

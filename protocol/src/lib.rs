@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod decoder;
 mod float;
 pub mod frame;
+mod json;
 pub mod python_scalar;
 pub mod request;
 pub mod response;

@@ -2,11 +2,10 @@
 //!
 //! Owns Python's `surrogateescape`: a byte 0x80 to 0xFF that is no UTF-8 travels as the lone
 //! surrogate U+DC80 to U+DCFF (`docs/protocol.md`, "Request"). Refuses any other lone surrogate.
-//! Reading and unescaping JSON is `serde_json`'s; values stay borrowed until somebody wants them.
+//! Values stay borrowed (`json.rs`) until somebody wants their bytes.
 
+use crate::json::Json;
 use crate::python_scalar::push_unicode_escape;
-use serde::de::{Deserializer as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use std::fmt;
 
 /// The most of a peer's text that an error repeats, in bytes.
@@ -42,20 +41,68 @@ impl std::error::Error for TextError {}
 ///
 /// # Errors
 /// [`TextError`] where it is no string, or has a lone surrogate outside U+DC80 to U+DCFF.
-pub fn bytes_of(value: &RawValue) -> Result<Vec<u8>, TextError> {
-    bytes_of_json(value.get())
+#[inline(never)]
+pub(crate) fn bytes_of(value: Json<'_>) -> Result<Vec<u8>, TextError> {
+    let [b'"', within @ .., _] = value.get().as_bytes() else {
+        return Err(TextError::NotAString);
+    };
+    let mut rest = within;
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        if *byte != b'\\' {
+            bytes.push(*byte);
+            continue;
+        }
+        let Some((escaped, behind)) = rest.split_first() else {
+            break;
+        };
+        rest = behind;
+        bytes.push(match escaped {
+            b'b' => 0x08,
+            b'f' => 0x0C,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => match code_point(&mut rest) {
+                byte @ 0xDC80..=0xDCFF => byte as u8,
+                other => {
+                    let Some(character) = char::from_u32(other) else {
+                        let code_point = other as u16;
+                        return Err(TextError::LoneSurrogate { code_point });
+                    };
+                    bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    continue;
+                }
+            },
+            itself => *itself,
+        });
+    }
+    Ok(bytes)
 }
 
-/// The same of a value's text.
-pub(crate) fn bytes_of_json(json: &str) -> Result<Vec<u8>, TextError> {
-    if !json.starts_with('"') {
-        return Err(TextError::NotAString);
+/// The code point that `\u` stands for whose digits come next: of a high surrogate with a low one
+/// behind it the character that both are.
+fn code_point(rest: &mut &[u8]) -> u32 {
+    let unit = take_unit(rest);
+    if let (0xD800..=0xDBFF, Some(mut behind)) = (unit, rest.strip_prefix(b"\\u")) {
+        let low @ 0xDC00..=0xDFFF = take_unit(&mut behind) else {
+            return unit;
+        };
+        *rest = behind;
+        return 0x1_0000 + ((unit - 0xD800) << 10 | (low - 0xDC00));
     }
-    let mut bytes = serde_json::Deserializer::from_str(json)
-        .deserialize_bytes(SurrogateBytes)
-        .map_err(|_| TextError::NotAString)?;
-    restore_escaped_bytes(&mut bytes)?;
-    Ok(bytes)
+    unit
+}
+
+/// The number that the next four digits are.
+fn take_unit(rest: &mut &[u8]) -> u32 {
+    let (digits, behind) = rest.split_at(rest.len().min(4));
+    *rest = behind;
+    let value = |digit: &u8| char::from(*digit).to_digit(16).unwrap_or_default();
+    digits
+        .iter()
+        .fold(0, |unit, digit| unit << 4 | value(digit))
 }
 
 /// The word of that number, the first being 1, of words with a space between them.
@@ -105,106 +152,13 @@ pub fn json_string_of(bytes: &[u8]) -> String {
     json
 }
 
-/// Takes a JSON string's content with surrogates encoded as if they were characters (WTF-8), which
-/// is what `serde_json` makes of a string that is asked for as bytes.
-struct SurrogateBytes;
-
-impl Visitor<'_> for SurrogateBytes {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
-    }
-}
-
-/// Replaces each encoded surrogate U+DC80 to U+DCFF by its byte, in place: the text only shrinks.
-fn restore_escaped_bytes(bytes: &mut Vec<u8>) -> Result<(), TextError> {
-    let (mut read, mut write) = (0, 0);
-    while read < bytes.len() {
-        if let [0xED, second @ 0xA0..=0xBF, third, ..] = bytes[read..] {
-            let code_point = 0xD000 | u16::from(second & 0x3F) << 6 | u16::from(third & 0x3F);
-            if !(0xDC80..=0xDCFF).contains(&code_point) {
-                return Err(TextError::LoneSurrogate { code_point });
-            }
-            bytes[write] = code_point.to_be_bytes()[1];
-            read += 3;
-        } else {
-            bytes[write] = bytes[read];
-            read += 1;
-        }
-        write += 1;
-    }
-    bytes.truncate(write);
-    Ok(())
-}
-
-/// Picks the members `names` out of a JSON object, unparsed; of a repeated one the last counts, as
-/// in Python. Unknown members are checked for syntax and skipped, never built.
-pub(crate) fn members<'json, const N: usize>(
-    json: &'json str,
-    names: &[&str; N],
-) -> Result<[Option<&'json RawValue>; N], serde_json::Error> {
-    let mut found = [None; N];
-    pick(json, names, &mut found)?;
-    Ok(found)
-}
-
-/// The one copy of the code behind [`members`], whatever their number.
-fn pick<'json>(
-    json: &'json str,
-    names: &[&str],
-    found: &mut [Option<&'json RawValue>],
-) -> Result<(), serde_json::Error> {
-    struct Members<'names, 'json>(&'names [&'names str], &'names mut [Option<&'json RawValue>]);
-
-    impl<'json> Visitor<'json> for Members<'_, 'json> {
-        type Value = ();
-
-        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a JSON object")
-        }
-
-        fn visit_map<A: MapAccess<'json>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<&RawValue>()? {
-                let value = map.next_value::<&RawValue>()?;
-                if let Ok(key) = bytes_of(key) {
-                    let known = self.0.iter().position(|name| name.as_bytes() == key);
-                    if let Some(place) = known.and_then(|at| self.1.get_mut(at)) {
-                        *place = Some(value);
-                    }
-                }
-            }
-            Ok(())
-        }
-    }
-
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    deserializer.deserialize_map(Members(names, found))?;
-    deserializer.end()
-}
-
-/// The number that a JSON value is, where that is whole and not negative; one copy of the code behind it.
-#[inline(never)]
-pub(crate) fn whole_number(json: &str) -> Option<u64> {
-    json.parse().ok()
-}
-
-/// An optional member: `null` counts as absent.
-pub(crate) fn present(value: Option<&RawValue>) -> Option<&RawValue> {
-    value.filter(|value| value.get() != "null")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use quickcheck::quickcheck;
 
     fn parsed(json: &str) -> Result<Vec<u8>, TextError> {
-        bytes_of(serde_json::from_str(json).unwrap())
+        bytes_of(Json::of_valid(json))
     }
 
     quickcheck! {
@@ -244,23 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn last_of_repeated_members_counts_and_unknown_ones_are_skipped() {
-        let json = r#"{"a":1,"x":{"a":[1e999]},"\ud800":0,"b":null,"\u0061":2}"#;
-        let [a, b, c] = members(json, &["a", "b", "c"]).unwrap();
-        assert_eq!(a.map(RawValue::get), Some("2"));
-        assert_eq!(b.map(RawValue::get), Some("null"));
-        assert!(present(b).is_none() && c.is_none());
-    }
-
-    #[test]
     fn words_are_found_by_their_numbers() {
         let found = [0, 1, 2, 3, 4].map(|number| word("a bc d", number));
         assert_eq!(found, [None, Some("a"), Some("bc"), Some("d"), None]);
-    }
-
-    #[test]
-    fn text_after_the_object_is_an_error() {
-        assert!(members(r#"{"a":1} x"#, &["a"]).is_err());
     }
 
     #[test]

@@ -7,11 +7,11 @@
 
 use crate::answer::{Answer, AnswerError};
 use crate::frame::MAX_CHUNK_BYTES;
+use crate::json::{self, Json, present};
 use crate::python_scalar::quoted;
 use crate::request::parse::{mode, required_bytes};
 use crate::response::Refusal;
-use crate::text::{self, json_string_of, present, shown};
-use serde_json::value::RawValue;
+use crate::text::{json_string_of, shown};
 use std::fmt::{self, Write as _};
 
 /// The longest payload of an entry's frame, inclusive.
@@ -94,7 +94,7 @@ impl Entry {
         let names = ["path", "kind", "mode", "size", "target"];
         let [path, kind, mode, size, target] = std::str::from_utf8(payload)
             .map_err(|error| bad(&error))
-            .and_then(|json| text::members(json, &names).map_err(|error| bad(&error)))?;
+            .and_then(|json| json::members(json, &names).map_err(|error| bad(&error)))?;
         let path = string("path", path)?;
         check_path(&path)?;
         let kind = string("kind", kind)?;
@@ -105,7 +105,7 @@ impl Entry {
             },
             b"file" => Kind::File {
                 mode: permissions()?,
-                size: present(size).and_then(|size| text::whole_number(size.get())),
+                size: present(size).and_then(|size| json::whole_number(size)),
             },
             b"symlink" => {
                 let target = string("target", target)?;
@@ -230,14 +230,14 @@ fn bad(reason: &dyn fmt::Display) -> EntryError {
 }
 
 /// A member that every entry of its kind has.
-fn string(name: &str, value: Option<&RawValue>) -> Result<Vec<u8>, EntryError> {
+fn string(name: &str, value: Option<Json<'_>>) -> Result<Vec<u8>, EntryError> {
     match present(value) {
         Some(value) => required_bytes(name, value).map_err(|refusal| bad(&refusal)),
         None => Err(bad(&format_args!("missing '{name}'"))),
     }
 }
 
-fn mode_of(value: &RawValue) -> Result<u32, EntryError> {
+fn mode_of(value: Json<'_>) -> Result<u32, EntryError> {
     mode(value).map_err(|refusal| bad(&refusal))
 }
 
@@ -347,7 +347,7 @@ impl TreeFrame {
     pub fn parse(payload: &[u8]) -> Result<Self, TreeFrameError> {
         let is_answer = std::str::from_utf8(payload)
             .ok()
-            .and_then(|json| text::members(json, &["ok"]).ok())
+            .and_then(|json| json::members(json, &["ok"]).ok())
             .is_some_and(|[ok]| ok.is_some());
         if is_answer {
             let answer = Answer::parse(payload).map_err(TreeFrameError::Answer)?;

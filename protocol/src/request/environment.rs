@@ -5,65 +5,32 @@
 
 use super::Environment;
 use crate::float;
+use crate::json::Json;
 use crate::python_scalar;
 use crate::response::Refusal;
 use crate::text::{self, TextError, shown};
-use serde::de::{Deserializer as _, Error as _, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use std::fmt;
 
 /// The most entries that a request's `env` may have.
 pub const MAX_ENVIRONMENT_ENTRIES: usize = 16_384;
 
 /// Parses `env`.
-pub(super) fn parse(env: &RawValue) -> Result<Environment, Refusal> {
-    if !env.get().starts_with('{') {
+pub(super) fn parse(env: Json<'_>) -> Result<Environment, Refusal> {
+    let Some(mut parts) = env.names_and_values() else {
         return Err(Refusal::new("'env' must be an object of strings"));
-    }
-    let mut refusal = None;
-    serde_json::Deserializer::from_str(env.get())
-        .deserialize_map(Entries {
-            refusal: &mut refusal,
-        })
-        .map_err(|error| refusal.unwrap_or_else(|| Refusal::new(format!("bad request: {error}"))))
-}
-
-/// Collects entries; the first bad one's refusal is kept beside the deserializer's own error.
-struct Entries<'refusal> {
-    refusal: &'refusal mut Option<Refusal>,
-}
-
-impl<'json> Visitor<'json> for Entries<'_> {
-    type Value = Environment;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of strings")
-    }
-
-    fn visit_map<A: MapAccess<'json>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(name) = map.next_key::<&RawValue>()? {
-            let value = map.next_value::<&RawValue>()?;
-            let entry = if entries.len() == MAX_ENVIRONMENT_ENTRIES {
-                Err(format!(
-                    "'env' has more than {MAX_ENVIRONMENT_ENTRIES} entries"
-                ))
-            } else {
-                entry(name, value)
-            };
-            match entry {
-                Ok(entry) => entries.push(entry),
-                Err(sentence) => {
-                    *self.refusal = Some(Refusal::new(sentence));
-                    return Err(A::Error::custom("refused"));
-                }
-            }
+    };
+    let mut entries = Vec::new();
+    while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
+        if entries.len() == MAX_ENVIRONMENT_ENTRIES {
+            let sentence = format!("'env' has more than {MAX_ENVIRONMENT_ENTRIES} entries");
+            return Err(Refusal::new(sentence));
         }
-        Ok(entries)
+        entries.push(entry(name, value).map_err(Refusal::new)?);
     }
+    Ok(entries)
 }
 
-fn entry(name: &RawValue, value: &RawValue) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn entry(name: Json<'_>, value: Json<'_>) -> Result<(Vec<u8>, Vec<u8>), String> {
     let name =
         text::bytes_of(name).map_err(|error| format!("bad request: a name in 'env' {error}"))?;
     let quoted = || python_scalar::quoted(&shown(&name));
@@ -112,7 +79,7 @@ impl fmt::Display for ScalarError {
 }
 
 /// A string's bytes, or another scalar as Python's `str()` prints it.
-pub(super) fn printed_scalar(value: &RawValue) -> Result<Vec<u8>, ScalarError> {
+pub(super) fn printed_scalar(value: Json<'_>) -> Result<Vec<u8>, ScalarError> {
     let json = value.get();
     match json.as_bytes()[0] {
         b'"' => text::bytes_of(value).map_err(ScalarError::Text),

@@ -10,40 +10,40 @@ use super::{
 };
 use crate::checksum::Checksum;
 use crate::float;
+use crate::json::{self, Json, present};
 use crate::python_scalar;
 use crate::response::Refusal;
-use crate::text::{self, present, shown};
-use serde_json::value::RawValue;
+use crate::text::{self, shown};
 
 /// The members that a request of any operation can have, unparsed.
 pub(super) struct Members<'frame> {
-    pub(super) op: Option<&'frame RawValue>,
-    version: Option<&'frame RawValue>,
-    pub(super) cmd: Option<&'frame RawValue>,
-    pub(super) shell: Option<&'frame RawValue>,
-    pub(super) timeout: Option<&'frame RawValue>,
-    pub(super) env: Option<&'frame RawValue>,
-    pub(super) argv: Option<&'frame RawValue>,
-    pub(super) cwd: Option<&'frame RawValue>,
-    pub(super) user: Option<&'frame RawValue>,
-    pub(super) usage: Option<&'frame RawValue>,
-    pub(super) until: Option<&'frame RawValue>,
-    pub(super) leftovers: Option<&'frame RawValue>,
-    pub(super) stdin: Option<&'frame RawValue>,
-    pub(super) pty: Option<&'frame RawValue>,
-    pub(super) rows: Option<&'frame RawValue>,
-    pub(super) cols: Option<&'frame RawValue>,
-    pub(super) term: Option<&'frame RawValue>,
-    pub(super) signal: Option<&'frame RawValue>,
-    pub(super) to: Option<&'frame RawValue>,
-    path: Option<&'frame RawValue>,
-    name: Option<&'frame RawValue>,
-    mode: Option<&'frame RawValue>,
-    size: Option<&'frame RawValue>,
-    sha256: Option<&'frame RawValue>,
-    uid: Option<&'frame RawValue>,
-    gid: Option<&'frame RawValue>,
-    sync: Option<&'frame RawValue>,
+    pub(super) op: Option<Json<'frame>>,
+    version: Option<Json<'frame>>,
+    pub(super) cmd: Option<Json<'frame>>,
+    pub(super) shell: Option<Json<'frame>>,
+    pub(super) timeout: Option<Json<'frame>>,
+    pub(super) env: Option<Json<'frame>>,
+    pub(super) argv: Option<Json<'frame>>,
+    pub(super) cwd: Option<Json<'frame>>,
+    pub(super) user: Option<Json<'frame>>,
+    pub(super) usage: Option<Json<'frame>>,
+    pub(super) until: Option<Json<'frame>>,
+    pub(super) leftovers: Option<Json<'frame>>,
+    pub(super) stdin: Option<Json<'frame>>,
+    pub(super) pty: Option<Json<'frame>>,
+    pub(super) rows: Option<Json<'frame>>,
+    pub(super) cols: Option<Json<'frame>>,
+    pub(super) term: Option<Json<'frame>>,
+    pub(super) signal: Option<Json<'frame>>,
+    pub(super) to: Option<Json<'frame>>,
+    path: Option<Json<'frame>>,
+    name: Option<Json<'frame>>,
+    mode: Option<Json<'frame>>,
+    size: Option<Json<'frame>>,
+    sha256: Option<Json<'frame>>,
+    uid: Option<Json<'frame>>,
+    gid: Option<Json<'frame>>,
+    sync: Option<Json<'frame>>,
 }
 
 impl Request {
@@ -134,7 +134,7 @@ impl<'frame> Members<'frame> {
             uid,
             gid,
             sync,
-        ] = text::members(json, &names).map_err(|error| bad_request(&error))?;
+        ] = json::members(json, &names).map_err(|error| bad_request(&error))?;
         Ok(Self {
             op,
             version,
@@ -190,7 +190,7 @@ impl<'frame> Members<'frame> {
     fn put_file(&self) -> Result<PutFileRequest, Refusal> {
         let size = match self.size {
             None => 0,
-            Some(size) => text::whole_number(size.get())
+            Some(size) => json::whole_number(size)
                 .ok_or_else(|| Refusal::new("'size' must be a whole number of bytes, 0 or more"))?,
         };
         Ok(PutFileRequest {
@@ -276,7 +276,7 @@ fn bad_request(reason: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(format!("bad request: {reason}"))
 }
 
-pub(super) fn unknown_operation(op: Option<&RawValue>) -> Refusal {
+pub(super) fn unknown_operation(op: Option<Json<'_>>) -> Refusal {
     let shown = match op {
         None => "None".to_owned(),
         Some(op) if op.get().starts_with('"') => python_scalar::quoted(
@@ -288,7 +288,7 @@ pub(super) fn unknown_operation(op: Option<&RawValue>) -> Refusal {
 }
 
 /// Whether a value equals the number 1.
-fn is_one(value: &RawValue) -> bool {
+fn is_one(value: Json<'_>) -> bool {
     value
         .get()
         .starts_with(|first: char| first.is_ascii_digit())
@@ -296,7 +296,7 @@ fn is_one(value: &RawValue) -> bool {
 }
 
 /// A value as Python's `str()` prints it; a container stays JSON.
-fn printed(value: &RawValue) -> String {
+fn printed(value: Json<'_>) -> String {
     match environment::printed_scalar(value) {
         Ok(bytes) => shown(&bytes),
         Err(_) => shown(value.get().as_bytes()),
@@ -304,7 +304,7 @@ fn printed(value: &RawValue) -> String {
 }
 
 /// The bytes of a member that must be a string.
-pub(crate) fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn required_bytes(member: &str, value: Json<'_>) -> Result<Vec<u8>, Refusal> {
     text::bytes_of(value).map_err(|error| match error {
         text::TextError::NotAString => Refusal::new(format!("'{member}' {error}")),
         text::TextError::LoneSurrogate { .. } => bad_request(&format_args!("'{member}' {error}")),
@@ -313,8 +313,8 @@ pub(crate) fn required_bytes(member: &str, value: &RawValue) -> Result<Vec<u8>, 
 
 /// Permission bits; a file type's bits, which a host's `stat` has beside them, are dropped as
 /// `chmod(2)` drops them.
-pub(crate) fn mode(value: &RawValue) -> Result<u32, Refusal> {
-    match text::whole_number(value.get()) {
+pub(crate) fn mode(value: Json<'_>) -> Result<u32, Refusal> {
+    match json::whole_number(value) {
         Some(mode) if mode <= 0o177_777 => Ok(mode as u32 & 0o7777),
         _ => Err(Refusal::new(
             "'mode' must be a whole number, the permission bits (0o7777 at most; a file type's bits are dropped)",
@@ -322,7 +322,7 @@ pub(crate) fn mode(value: &RawValue) -> Result<u32, Refusal> {
     }
 }
 
-fn checksum(value: &RawValue) -> Result<Checksum, Refusal> {
+fn checksum(value: Json<'_>) -> Result<Checksum, Refusal> {
     text::bytes_of(value)
         .ok()
         .and_then(|text| Checksum::from_hex(&text))
@@ -332,7 +332,7 @@ fn checksum(value: &RawValue) -> Result<Checksum, Refusal> {
 }
 
 /// The number of a user or group.
-fn id(member: &str, value: Option<&RawValue>, id: &mut Option<u32>) -> Result<(), Refusal> {
+fn id(member: &str, value: Option<Json<'_>>, id: &mut Option<u32>) -> Result<(), Refusal> {
     if let Some(value) = present(value) {
         // As 64 bits, for which the code is there.
         *id = match value.get().parse::<u64>() {
@@ -349,8 +349,8 @@ fn id(member: &str, value: Option<&RawValue>, id: &mut Option<u32>) -> Result<()
 }
 
 /// A member that is true or false; absent, it is false.
-pub(super) fn flag(member: &str, value: Option<&RawValue>) -> Result<bool, Refusal> {
-    match present(value).map(RawValue::get) {
+pub(super) fn flag(member: &str, value: Option<Json<'_>>) -> Result<bool, Refusal> {
+    match present(value).map(Json::get) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         _ => Err(Refusal::new(format!("'{member}' must be true or false"))),

@@ -1,9 +1,9 @@
 //! What a guest is told that goes on after a pause or a restore: the time, and bytes that no other has.
 
 use super::Request;
+use crate::json::{self, Json};
 use crate::response::Refusal;
 use crate::text;
-use serde_json::value::RawValue;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -87,7 +87,7 @@ impl fmt::Debug for Entropy {
 #[inline(never)]
 pub(super) fn set_clock(json: &[u8]) -> Result<Request, Refusal> {
     member(json, "unix_ns")
-        .and_then(text::whole_number)
+        .and_then(json::whole_number)
         .and_then(UnixTime::from_nanoseconds)
         .map(Request::SetClock)
         .ok_or_else(|| {
@@ -101,7 +101,7 @@ pub(super) fn set_clock(json: &[u8]) -> Result<Request, Refusal> {
 #[inline(never)]
 pub(super) fn reseed(json: &[u8]) -> Result<Request, Refusal> {
     member(json, "entropy")
-        .and_then(|digits| text::bytes_of_json(digits).ok())
+        .and_then(|digits| text::bytes_of(digits).ok())
         .and_then(Entropy::from_hexadecimal)
         .map(Request::Reseed)
         .ok_or_else(|| {
@@ -113,10 +113,10 @@ pub(super) fn reseed(json: &[u8]) -> Result<Request, Refusal> {
 
 /// A member's own JSON. Not one of `Members`, which every request would pay for.
 #[inline(never)]
-fn member<'json>(json: &'json [u8], name: &str) -> Option<&'json str> {
+fn member<'json>(json: &'json [u8], name: &str) -> Option<Json<'json>> {
     let json = std::str::from_utf8(json).ok()?;
-    let [value] = text::members(json, &[name]).ok()?;
-    value.map(RawValue::get)
+    let [value] = json::members(json, &[name]).ok()?;
+    value
 }
 
 #[cfg(test)]

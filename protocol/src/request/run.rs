@@ -1,17 +1,17 @@
 //! What a `run` may say: each member, and which of them go together.
 //!
 //! Entries of `argv` are counted while they are parsed, so that no request builds more than the
-//! limit. They are found by hand: a second walk by serde would be several KB of code in the agent.
+//! limit.
 
 use super::environment;
 use super::parse::{Members, flag, required_bytes};
 use super::stream;
 use super::{Leftovers, RunRequest, Shell, Timeout, Until};
 use crate::float;
+use crate::json::{Json, present};
 use crate::python_scalar::quoted;
 use crate::response::Refusal;
-use crate::text::{self, present, shown};
-use serde_json::value::RawValue;
+use crate::text::{self, shown};
 
 /// The most entries that a request's `argv` may have.
 pub const MAX_ARGUMENTS: usize = 16_384;
@@ -93,7 +93,7 @@ fn until(members: &Members<'_>) -> Result<Until, Refusal> {
 /// Whether a member is the second of its two words; `None` where it is absent.
 fn one_of(
     member: &str,
-    value: Option<&RawValue>,
+    value: Option<Json<'_>>,
     words: [&str; 2],
     hint: &str,
 ) -> Result<Option<bool>, Refusal> {
@@ -111,7 +111,7 @@ fn one_of(
 }
 
 /// A string that the kernel takes, and no empty one; absent, `place` stays that.
-fn c_string(member: &str, value: Option<&RawValue>, place: &mut Vec<u8>) -> Result<(), Refusal> {
+fn c_string(member: &str, value: Option<Json<'_>>, place: &mut Vec<u8>) -> Result<(), Refusal> {
     let Some(value) = present(value) else {
         return Ok(());
     };
@@ -125,32 +125,21 @@ fn c_string(member: &str, value: Option<&RawValue>, place: &mut Vec<u8>) -> Resu
 }
 
 /// A program and its arguments.
-fn argv(value: &RawValue, argv: &mut Vec<Vec<u8>>) -> Result<(), Refusal> {
-    if !value.get().starts_with('[') {
+fn argv(value: Json<'_>, argv: &mut Vec<Vec<u8>>) -> Result<(), Refusal> {
+    let Some(elements) = value.elements() else {
         return Err(Refusal::new("'argv' must be an array of strings"));
-    }
-    // Valid JSON already: between one element and the next there is white space and a comma.
-    let json = value.get();
-    let mut at = 1;
-    loop {
-        match json.as_bytes().get(at) {
-            Some(b',' | b' ' | b'\t' | b'\n' | b'\r') => at += 1,
-            None | Some(b']') => break,
-            Some(_) if argv.len() == MAX_ARGUMENTS => {
-                let sentence = format!("'argv' has more than {MAX_ARGUMENTS} entries");
-                return Err(Refusal::new(sentence));
-            }
-            Some(_) => {
-                let end = string_end(json.as_bytes(), at);
-                let entry = text::bytes_of_json(json.get(at..end).unwrap_or_default())
-                    .map_err(|error| Refusal::new(format!("an entry of 'argv' {error}")))?;
-                if entry.contains(&0) {
-                    return Err(Refusal::new("an entry of 'argv' has a NUL byte"));
-                }
-                argv.push(entry);
-                at = end;
-            }
+    };
+    for element in elements {
+        if argv.len() == MAX_ARGUMENTS {
+            let sentence = format!("'argv' has more than {MAX_ARGUMENTS} entries");
+            return Err(Refusal::new(sentence));
         }
+        let entry = text::bytes_of(element)
+            .map_err(|error| Refusal::new(format!("an entry of 'argv' {error}")))?;
+        if entry.contains(&0) {
+            return Err(Refusal::new("an entry of 'argv' has a NUL byte"));
+        }
+        argv.push(entry);
     }
     if argv.first().is_none_or(Vec::is_empty) {
         return Err(Refusal::new(
@@ -160,21 +149,8 @@ fn argv(value: &RawValue, argv: &mut Vec<Vec<u8>>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Where the string ends that valid JSON has at `start`; of another value, anywhere within it.
-fn string_end(json: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(byte) = json.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    at
-}
-
 /// The time limit; an integer too large for a float is finite still, and too long for any clock.
-fn timeout(value: &RawValue) -> Result<Option<Timeout>, Refusal> {
+fn timeout(value: Json<'_>) -> Result<Option<Timeout>, Refusal> {
     let refusal = || {
         Refusal::new("'timeout' must be a finite number of seconds, 0 or more (0: no time limit)")
     };

@@ -6,10 +6,10 @@ use super::{
     ConnectRequest, Control, ControlError, DEFAULT_TERM, MAX_CELLS, MAX_HOST_BYTES,
     MAX_SOCKET_PATH_BYTES, Target, Terminal, TerminalSize,
 };
+use crate::json::{Json, present};
 use crate::python_scalar::quoted;
 use crate::response::{Refusal, signal_number};
-use crate::text::{present, shown};
-use serde_json::value::RawValue;
+use crate::text::shown;
 
 /// Parses the members of a `connect`.
 pub(super) fn connect(members: &Members<'_>) -> Result<ConnectRequest, Refusal> {
@@ -64,7 +64,7 @@ fn signal(members: &Members<'_>) -> Result<u8, Refusal> {
 }
 
 /// A terminal as an object says it.
-pub(super) fn terminal(value: &RawValue) -> Result<Terminal, Refusal> {
+pub(super) fn terminal(value: Json<'_>) -> Result<Terminal, Refusal> {
     if !value.get().starts_with('{') {
         return Err(Refusal::new(
             "'pty' must be an object with 'rows' and 'cols'",
@@ -83,7 +83,7 @@ pub(super) fn terminal(value: &RawValue) -> Result<Terminal, Refusal> {
 }
 
 /// A number of a terminal's rows or columns.
-fn cells(member: &str, value: Option<&RawValue>) -> Result<u16, Refusal> {
+fn cells(member: &str, value: Option<Json<'_>>) -> Result<u16, Refusal> {
     match value.and_then(|value| value.get().parse().ok()) {
         Some(cells @ 1..=MAX_CELLS) => Ok(cells),
         _ => Err(Refusal::new(format!(
