@@ -138,6 +138,7 @@ def test_input_terminals_and_streams_need_nothing_of_a_later_kernel(start_agent,
     with terminals.begun(agent, line) as connection:
         job = marks.pid("job")
         connection.send(terminals.resize(1, 2) + signal("CONT"))
+        wait_until(connection.is_taken, agent.patience, "the agent has read it")
         marks.set("go")
         answer = connection.read_answer()
         assert (answer.stdout[:9], answer.last) == (b"/dev/pts/", terminals.ANSWER_OPEN)
