@@ -1,5 +1,5 @@
-//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `put_tree`, `get_tree`, `shutdown`, `timings`,
-//! `set_clock`, `reseed`.
+//! What a host says to an agent: `ping`, `run`, `put_file`, `get_file`, `put_tree`, `get_tree`, `connect`, `shutdown`,
+//! `timings`, `set_clock`, `reseed`.
 //!
 //! Owns the calls and their errors; one connection a call, as the protocol wants. [`exchange`] holds
 //! what they share, [`run`], [`put`] and the others one call each. Refuses to choose a target or to know
@@ -14,9 +14,11 @@ mod get_tree;
 mod outgoing;
 mod put;
 mod put_tree;
+mod relay;
 mod resume;
 mod run;
 mod sink;
+mod stream;
 mod window;
 
 pub(crate) use controls::Controls;
@@ -25,11 +27,13 @@ pub use get::Fetched;
 pub(crate) use get::deliver;
 pub(crate) use outgoing::{Input, PumpEnd};
 pub use put_tree::Copied;
+pub(crate) use relay::StreamEnd;
 pub use resume::{ClockSet, RESEED, SET_CLOCK, fresh_entropy};
 pub use run::{ANSWER_MARGIN, Command, Ended, Outcome, Told};
 pub(crate) use run::{Streams, features_for};
 pub use smolvm_protocol::request::{Entropy, ShutdownMode, UnixTime};
 pub use smolvm_protocol::response::Usage;
+pub(crate) use stream::OpenStream;
 
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
@@ -54,6 +58,8 @@ pub const RUN_SIGNAL: &str = "run_signal";
 pub const PUT_TREE: &str = "put_tree";
 /// The feature of agents that serve [`Channel::get_tree`].
 pub const GET_TREE: &str = "get_tree";
+/// The feature of agents that carry streams to sockets in the guest.
+pub const CONNECT: &str = "connect";
 /// The feature of agents that check the sum of an upload, and tell that of a file they send.
 pub const SHA256: &str = "sha256";
 /// The feature of agents that give an upload to a user and a group.

@@ -5,13 +5,17 @@
 //! Everything that the wire knows is [`Channel`]'s, below.
 
 mod error;
+mod forward;
 mod options;
 mod resume;
+mod stream;
 mod transfer;
 mod tree;
 
 pub use error::{ErrorKind, GuestError};
+pub use forward::{Listener, MAX_FORWARDED_STREAMS};
 pub use options::GuestOptions;
+pub use stream::GuestStream;
 
 use crate::cancel::Cancel;
 use crate::channel::{Channel, ChannelError, Pong, SHUTDOWN, ShutdownMode, TIMINGS};
@@ -53,6 +57,7 @@ struct Inner {
     cancel: Cancel,
     pong: OnceLock<Pong>,
     fallback: Option<ChannelError>,
+    forwarded: forward::Permits,
 }
 
 /// What leads to a guest.
@@ -101,6 +106,7 @@ impl Guest {
                 cancel,
                 pong: OnceLock::new(),
                 fallback,
+                forwarded: forward::Permits::default(),
             }),
         }
     }

@@ -32,8 +32,8 @@ pub mod vm;
 pub use channel::Outcome;
 pub use command::{Child, ChildStdin, Command, Output, Signal, Stdin};
 pub use files::Transfer;
-pub use guest::{Guest, GuestError, GuestOptions};
-pub use smolvm_protocol::request::{Leftovers, Shell};
+pub use guest::{Guest, GuestError, GuestOptions, GuestStream};
+pub use smolvm_protocol::request::{Leftovers, Shell, Target as StreamTarget};
 pub use ssh::SshDestination;
 pub use target::Target;
 

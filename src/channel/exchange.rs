@@ -14,7 +14,7 @@ use smolvm_protocol::frame::{FrameType, MAX_CHUNK_BYTES, encode_frame};
 use smolvm_protocol::request::Request;
 use smolvm_protocol::tree::{Entry, TreeFrame};
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// What the agent sent.
 pub(super) enum Message {
@@ -45,6 +45,7 @@ impl ControlKind {
         match request {
             Request::GetTree(_) => Self::Entry,
             Request::Run(run) if run.stdin || run.terminal.is_some() => Self::Credit,
+            Request::Connect(_) => Self::Credit,
             _ => Self::Answer,
         }
     }
@@ -163,6 +164,11 @@ impl Exchange {
         Ok(self.connection.wait_beside(interest, others, deadline)?)
     }
 
+    /// The socket, for waits with others beside it.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
     /// Writes what fits now.
     ///
     /// # Errors
@@ -180,6 +186,11 @@ impl Exchange {
             Some(0) => Err(ChannelError::ClosedEarly),
             _ => Ok(()),
         }
+    }
+
+    /// Whether what was read last and is not parsed yet fills the buffer, so that there may be more.
+    pub(super) fn is_full(&self) -> bool {
+        self.unread == (0..self.buffer.len())
     }
 
     /// The next message where it must be a control frame that serves the request.

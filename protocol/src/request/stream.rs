@@ -10,11 +10,13 @@ use crate::json::{Json, present};
 use crate::python_scalar::quoted;
 use crate::response::{Refusal, signal_number};
 use crate::text::shown;
+use std::fmt;
+use std::str::FromStr;
 
 /// Parses the members of a `connect`.
 pub(super) fn connect(members: &Members<'_>) -> Result<ConnectRequest, Refusal> {
     match present(members.to) {
-        Some(to) => target(&required_bytes("to", to)?).map(|to| ConnectRequest { to }),
+        Some(to) => Target::parse(&required_bytes("to", to)?).map(|to| ConnectRequest { to }),
         None => Err(Refusal::new("missing 'to'")),
     }
 }
@@ -47,6 +49,20 @@ impl Control {
             refusal,
             is_control: true,
         })
+    }
+}
+
+impl FromStr for Target {
+    type Err = Refusal;
+
+    fn from_str(to: &str) -> Result<Self, Refusal> {
+        Self::parse(to.as_bytes())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&shown(&self.to_bytes()))
     }
 }
 
@@ -92,41 +108,46 @@ fn cells(member: &str, value: Option<Json<'_>>) -> Result<u16, Refusal> {
     }
 }
 
-/// What a forwarded stream is connected to.
-fn target(to: &[u8]) -> Result<Target, Refusal> {
-    if let Some(path) = to.strip_prefix(b"unix:") {
-        if path.is_empty() || path.contains(&0) || path.len() > MAX_SOCKET_PATH_BYTES {
-            return Err(Refusal::new(format!(
-                "the path of 'to' must have 1 to {MAX_SOCKET_PATH_BYTES} bytes, and no NUL byte"
-            )));
+impl Target {
+    /// Parses what a request's `to` says: `tcp:HOST:PORT`, an IPv6 address in brackets, or `unix:PATH`.
+    ///
+    /// # Errors
+    /// [`Refusal`], whose sentence names the forms.
+    pub fn parse(to: &[u8]) -> Result<Self, Refusal> {
+        if let Some(path) = to.strip_prefix(b"unix:") {
+            if path.is_empty() || path.contains(&0) || path.len() > MAX_SOCKET_PATH_BYTES {
+                return Err(Refusal::new(format!(
+                    "the path of 'to' must have 1 to {MAX_SOCKET_PATH_BYTES} bytes, and no NUL byte"
+                )));
+            }
+            return Ok(Self::Unix {
+                path: path.to_vec(),
+            });
         }
-        return Ok(Target::Unix {
-            path: path.to_vec(),
+        let parsed = to.strip_prefix(b"tcp:").and_then(|rest| {
+            let colon = rest.iter().rposition(|byte| *byte == b':')?;
+            let digits = std::str::from_utf8(&rest[colon + 1..]).ok()?;
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let port: u16 = digits.parse().ok().filter(|_| is_number)?;
+            let host = match &rest[..colon] {
+                [b'[', within @ .., b']'] => within,
+                // An address with colons of its own needs brackets.
+                plain if !plain.contains(&b':') => plain,
+                _ => return None,
+            };
+            let is_host = !host.is_empty() && host.len() <= MAX_HOST_BYTES && !host.contains(&0);
+            (is_host && port > 0).then(|| Self::Tcp {
+                host: host.to_vec(),
+                port,
+            })
         });
-    }
-    let parsed = to.strip_prefix(b"tcp:").and_then(|rest| {
-        let colon = rest.iter().rposition(|byte| *byte == b':')?;
-        let digits = std::str::from_utf8(&rest[colon + 1..]).ok()?;
-        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-        let port: u16 = digits.parse().ok().filter(|_| is_number)?;
-        let host = match &rest[..colon] {
-            [b'[', within @ .., b']'] => within,
-            // An address with colons of its own needs brackets.
-            plain if !plain.contains(&b':') => plain,
-            _ => return None,
-        };
-        let is_host = !host.is_empty() && host.len() <= MAX_HOST_BYTES && !host.contains(&0);
-        (is_host && port > 0).then(|| Target::Tcp {
-            host: host.to_vec(),
-            port,
+        parsed.ok_or_else(|| {
+            let quoted = quoted(&shown(to));
+            Refusal::new(format!(
+                "cannot connect to {quoted}: use 'tcp:HOST:PORT', with an IPv6 address in brackets, or 'unix:PATH'"
+            ))
         })
-    });
-    parsed.ok_or_else(|| {
-        let quoted = quoted(&shown(to));
-        Refusal::new(format!(
-            "cannot connect to {quoted}: use 'tcp:HOST:PORT', with an IPv6 address in brackets, or 'unix:PATH'"
-        ))
-    })
+    }
 }
 
 #[cfg(test)]
@@ -287,7 +308,7 @@ mod tests {
         let long = format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH_BYTES));
         let path = "the path of 'to' must have 1 to 107 bytes, and no NUL byte";
         for (to, sentence) in [("unix:", path), (&*long, path)] {
-            assert_eq!(refused(target(to.as_bytes())), sentence);
+            assert_eq!(refused(Target::parse(to.as_bytes())), sentence);
         }
         for to in [
             "",
@@ -305,7 +326,7 @@ mod tests {
             "tcp:a\0b:1",
         ] {
             assert_eq!(
-                refused(target(to.as_bytes())),
+                refused(Target::parse(to.as_bytes())),
                 format!(
                     "cannot connect to {}: use 'tcp:HOST:PORT', with an IPv6 address in brackets, or 'unix:PATH'",
                     quoted(&shown(to.as_bytes()))
