@@ -3,10 +3,12 @@
 //! Owns the table that clap makes its help from, and what it refuses (exit code 2; wrong_call.rs has the words).
 //! What they mean is each verb's own business.
 
+mod forward;
 mod image;
 mod run;
 mod vm;
 
+pub(crate) use forward::ForwardArguments;
 pub(crate) use image::{
     ImageArguments, ImageBuildArguments, ImageDiffArguments, ImageInjectArguments, ImageVerb,
     ImageVerifyArguments,
@@ -62,6 +64,13 @@ pub(crate) enum Verb {
     /// A file in a guest is replaced, a link to one too; a link here is written through. Where a copy with -r ends early,
     /// what was complete by then stays.
     Cp(CpArguments),
+    /// Carry connections to sockets here into a guest
+    ///
+    /// LOCAL is [BIND:]PORT, 127.0.0.1 unless BIND says otherwise, 0 for a free port; or unix:PATH, a socket for this user
+    /// alone. REMOTE is [HOST:]PORT, 127.0.0.1 in the guest unless HOST says otherwise, or unix:PATH. An IPv6 address stands
+    /// in brackets: [::1]:8080:[fd00::2]:80. Prints a line for each once all listen, and serves until it is interrupted; 64
+    /// connections at a time, further ones wait.
+    Forward(ForwardArguments),
     /// Have a guest end in order, whatever VMM it runs on
     ///
     /// The agent answers before the guest ends. Of a VM of this program's own, vm stop also waits for its end.

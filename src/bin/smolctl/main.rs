@@ -11,6 +11,7 @@ mod documentation;
 mod environment;
 mod escape;
 mod failure;
+mod forward;
 mod get;
 mod guest;
 mod image;
@@ -73,6 +74,7 @@ fn perform(verb: Verb, interrupt: &Interrupt) -> Result<u8, Failure> {
         Verb::Put(arguments) => put::put(&arguments, cancel),
         Verb::Get(arguments) => get::get(&arguments, cancel),
         Verb::Cp(arguments) => cp::cp(&arguments, cancel),
+        Verb::Forward(arguments) => forward::forward(&arguments, cancel),
         Verb::Shutdown(arguments) => shutdown::shutdown(&arguments, cancel),
         Verb::Clock(arguments) => resume::clock(&arguments, cancel),
         Verb::Resume(arguments) => resume::resume(&arguments, cancel),

@@ -122,7 +122,7 @@ mod tests {
         for (line, wanted) in [
             (
                 "smolctl",
-                "smolctl needs a verb: ping, wait-ready, run, shell, put, get, cp, shutdown, clock, resume, image, vm, doctor, version, completions, manual",
+                "smolctl needs a verb: ping, wait-ready, run, shell, put, get, cp, forward, shutdown, clock, resume, image, vm, doctor, version, completions, manual",
             ),
             (
                 "smolctl vm",

@@ -1,0 +1,146 @@
+//! `smolctl forward`: sockets here that lead to sockets in a guest.
+//!
+//! Owns what is said: a line a socket once all of them listen, and why a client was turned away.
+
+mod socket_file;
+mod way;
+
+use crate::arguments::ForwardArguments;
+use crate::failure::Failure;
+use crate::guest::channel_to;
+use crate::output::print_line;
+use anyhow::Context;
+use serde_json::json;
+use smolvm_host::cancel::Cancel;
+use smolvm_host::channel::CONNECT;
+use smolvm_host::guest::{ErrorKind, Listener};
+use smolvm_host::printable::printable;
+use smolvm_host::{Guest, GuestError, StreamTarget};
+use socket_file::SocketFile;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use way::{Local, Way};
+
+/// How long nothing is said of further clients that were turned away.
+const SILENCE: Duration = Duration::from_secs(1);
+
+pub(crate) fn forward(arguments: &ForwardArguments, cancel: &Cancel) -> Result<u8, Failure> {
+    let target = &arguments.target;
+    let ways = arguments.ways.iter().map(|way| Way::parse(way));
+    let ways: Vec<Way> = ways.collect::<Result<_, _>>().map_err(Failure::usage)?;
+    let channel = channel_to(target, cancel)?;
+    let guest = Guest::over_channel(&channel, cancel).map_err(Failure::local)?;
+    guest
+        .require(CONNECT)
+        .map_err(|error| Failure::guest(target, error))?;
+    let bound: Vec<Bound> = ways.iter().map(Bound::new).collect::<Result<_, _>>()?;
+    for bound in &bound {
+        print_line(&bound.line(target, arguments.json))?;
+    }
+    serve(&guest, target, bound)
+}
+
+/// A socket that listens.
+struct Bound {
+    listener: Listener,
+    shown: String,
+    to: StreamTarget,
+    file: Option<SocketFile>,
+}
+
+impl Bound {
+    fn new(way: &Way) -> Result<Self, Failure> {
+        let (listener, shown, file) = match &way.local {
+            Local::Tcp { host, port } => {
+                let cannot = || format!("cannot listen on {}", way.local);
+                let listener = TcpListener::bind((host.as_str(), *port));
+                let listener = listener.with_context(cannot).map_err(Failure::local)?;
+                let address = listener.local_addr().map_err(Failure::local)?;
+                (Listener::from(listener), address.to_string(), None)
+            }
+            Local::Unix(path) => {
+                let (listener, file) = socket_file::listen(path)
+                    .with_context(|| format!("cannot listen on {}", way.local))
+                    .map_err(Failure::local)?;
+                (Listener::from(listener), way.local.to_string(), Some(file))
+            }
+        };
+        Ok(Self {
+            listener,
+            shown,
+            to: way.to.clone(),
+            file,
+        })
+    }
+
+    fn line(&self, target: &OsStr, as_json: bool) -> String {
+        let target = target.to_string_lossy();
+        let to = printable(&self.to.to_string());
+        match as_json {
+            true => json!({ "local": self.shown, "to": to, "target": target }).to_string(),
+            false => format!("{} -> {to} in {target}", printable(&self.shown)),
+        }
+    }
+}
+
+/// Serves until we are told to end, or one of the sockets cannot be served any more.
+fn serve(guest: &Guest, target: &OsStr, bound: Vec<Bound>) -> Result<u8, Failure> {
+    let complaints = Complaints {
+        target,
+        last: Mutex::new(None),
+    };
+    let one = |bound: Bound| {
+        let Err(error) = guest.forward(bound.listener, &bound.to, &|error| complaints.tell(error));
+        guest.canceller().cancel();
+        drop(bound.file);
+        error
+    };
+    let one = &one;
+    let errors: Vec<GuestError> = thread::scope(|scope| {
+        let threads = bound.into_iter().map(|bound| {
+            let thread = thread::Builder::new().name("forward".to_owned());
+            thread.spawn_scoped(scope, move || one(bound))
+        });
+        let threads: Vec<_> = threads.collect();
+        let ends = threads.into_iter().map(|thread| match thread {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => {
+                guest.canceller().cancel();
+                GuestError::Process(error)
+            }
+        });
+        ends.collect()
+    });
+    // The first that is not the others' consequence.
+    let mut errors = errors.into_iter();
+    let first = errors.find(|error| error.kind() != ErrorKind::Cancelled);
+    Err(first.map_or_else(Failure::cancelled, |error| Failure::guest(target, error)))
+}
+
+/// What is said of clients that were turned away.
+struct Complaints<'target> {
+    target: &'target OsStr,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Complaints<'_> {
+    fn tell(&self, error: GuestError) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < SILENCE) {
+            return;
+        }
+        *last = Some(Instant::now());
+        if let Some(sentence) = Failure::guest(self.target, error).sentence() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "smolctl: a client was turned away: {sentence}"
+            );
+        }
+    }
+}
