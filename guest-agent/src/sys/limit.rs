@@ -1,11 +1,7 @@
-//! How many descriptors a process may have open (`getrlimit(2)`, `RLIMIT_NOFILE`).
-#![expect(
-    unsafe_code,
-    reason = "getrlimit and setrlimit have no safe wrapper in std"
-)]
+//! How many descriptors a process may have open (`prlimit(2)`, `RLIMIT_NOFILE`).
+#![expect(unsafe_code, reason = "prlimit has no safe wrapper in std")]
 
-use super::checked;
-use std::io;
+use std::ptr;
 
 /// Several times what 64 trees of 64 levels need at once. The kernel's table grows only with what is open.
 const MOST: libc::rlim_t = 16_384;
@@ -18,35 +14,38 @@ pub(crate) struct DescriptorLimit {
 }
 
 impl DescriptorLimit {
-    /// Raises this process's own to [`MOST`], or as far as it may; gives what it was, where that was lower.
+    /// Raises this process's own to 16,384, or as far as it may; gives what it was, where that was lower.
     pub(crate) fn raise_own() -> Option<Self> {
         let mut own = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
+            rlim_cur: MOST,
+            rlim_max: MOST,
         };
-        // SAFETY: `own` lives through the call.
-        checked(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut own) }).ok()?;
+        // SAFETY: `own` lives through the call; a null pointer says that nothing is set.
+        unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, ptr::null(), &raw mut own) };
         let before = Self {
             soft: own.rlim_cur,
             hard: own.rlim_max,
         };
-        let hard = before.hard.max(MOST);
+        if before.soft >= MOST {
+            return None;
+        }
+        let limit = |hard: libc::rlim_t| Self {
+            soft: hard.min(MOST),
+            hard,
+        };
         // The first needs privilege where it is more than the hard limit.
-        [MOST, before.hard.min(MOST)]
-            .into_iter()
-            .zip([hard, before.hard])
-            .any(|(soft, hard)| soft > before.soft && Self { soft, hard }.set().is_ok())
-            .then_some(before)
+        let is_raised = limit(before.hard.max(MOST)).set() || limit(before.hard).set();
+        is_raised.then_some(before)
     }
 
-    /// Makes it this process's own; allocates nothing.
-    pub(crate) fn set(self) -> io::Result<()> {
+    /// Makes it this process's own, and tells whether it may have that. For between fork and exec as well.
+    pub(crate) fn set(self) -> bool {
         let limit = libc::rlimit {
             rlim_cur: self.soft,
             rlim_max: self.hard,
         };
-        // SAFETY: `limit` lives through the call.
-        checked(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
-        Ok(())
+        // By a call that musl passes on as it is, unlike `setrlimit`.
+        // SAFETY: `limit` lives through the call; a null pointer says that nothing is asked for.
+        unsafe { libc::prlimit(0, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) == 0 }
     }
 }

@@ -1,7 +1,7 @@
 //! What a child does between `clone` and `execve`.
 //!
 //! Only system calls that are async-signal-safe run in there: `setsid`, `dup2`, `ioctl`, `prctl`, `getppid`,
-//! `setrlimit`, `fcntl`, `open`, `write`, `close`, `close_range`, `rt_sigaction`, `rt_sigprocmask`,
+//! `prlimit`, `fcntl`, `open`, `write`, `close`, `close_range`, `rt_sigaction`, `rt_sigprocmask`,
 //! `setgroups`, `setresgid`, `setresuid`, `chdir`, `execve`, `_exit`. Nothing is allocated, nothing unwinds.
 
 use super::super::limit::DescriptorLimit;
@@ -152,7 +152,7 @@ fn prepare(child: &Child<'_>) -> Result<(), i32> {
     write_oom_score(child.oom_score_adjustment);
     if let Some(limit) = child.descriptor_limit {
         // Somebody may have lowered ours since: then that one holds.
-        let _ = limit.set();
+        limit.set();
     }
     // SAFETY: points to the parent's slice, which outlives this child's use of it.
     clean_signals(unsafe { &*child.ignored_signals });
