@@ -266,19 +266,33 @@ def test_hang_up_of_a_stream_is_seen_behind_a_full_window(agent, target):
     assert is_closed(peer)
 
 
-def test_hang_up_is_seen_behind_output_that_the_host_does_not_take(agent, target):
+def flooding(peer):
+    """A thread that sends as long as the stream lives."""
+
     def flood():
         with contextlib.suppress(OSError):
             while True:
                 peer.sendall(bytes(65_536))
 
+    return in_background(flood)
+
+
+def test_hang_up_is_seen_behind_output_that_the_host_does_not_take(agent, target):
     with opened(agent, target) as (connection, peer):
-        peer.settimeout(agent.patience)
-        sender = in_background(flood)
+        sender = flooding(peer)
         assert connection.read_frame()[0] == DATA
         assert not connection.silent_for(0.2)
     sender.join(agent.at_once)
     assert not sender.is_alive()
+
+
+def test_wrong_frame_of_a_host_that_takes_no_output_closes_the_targets_socket_at_once(agent, target):
+    with opened(agent, target) as (connection, peer):
+        sender = flooding(peer)
+        assert connection.read_frame()[0] == DATA
+        connection.send(frame(STDOUT, b"x"))
+        sender.join(agent.at_once)
+        assert not sender.is_alive()
 
 
 @pytest.mark.parametrize("ended", ["the host's", "the target's"])

@@ -210,6 +210,15 @@ def test_output_before_a_wrong_frame_arrives_and_nothing_after_it(agent, marks):
     wait_until(lambda: not runs(leader), agent.at_once, "the command is killed")
 
 
+def test_wrong_frame_of_a_host_that_takes_no_output_kills_the_command_at_once(agent, marks):
+    with begun(agent, cmd=f"{marks.tell_pid('leader')}; exec yes") as connection:
+        leader = marks.pid("leader")
+        connection.read_stdout(b"y\n")
+        connection.send(frame(STDOUT, b"x"))
+        wait_until(lambda: not runs(leader), agent.at_once, "the command is killed")
+        assert connection.read_answer().frames[-1] == failed("unexpected frame type 2 in the input")
+
+
 def test_wrong_frame_behind_a_full_window_ends_the_request(agent, marks):
     with full(agent, marks) as flow:
         flow.send(frame(STDOUT, b"x"))
