@@ -121,7 +121,8 @@ class Flow:
         view = memoryview(content)
         while view:
             piece = view[:chunk]
-            if not self.wait(lambda: self.under_way + len(piece) <= WINDOW_BYTES, "credit") or self._closed:
+            room = WINDOW_BYTES - len(piece)
+            if not self.wait(lambda room=room: self.under_way <= room, "credit") or self._closed:
                 return False
             with self._changed:
                 self.sent += len(piece)

@@ -6,6 +6,9 @@ from flow import control, run_with_input
 SIZE = {"rows": 24, "cols": 80}
 # What a command that prints bytes as they are needs first: no echo, and no line ends of the terminal's own.
 PLAIN = "stty -echo -opost"
+# How a size that is none is refused.
+ROWS = "'rows' must be a whole number from 1 to 10000"
+COLS = "'cols' must be a whole number from 1 to 10000"
 ANSWER_CLOSED = b'{"ok": true, "op": "exit", "exit_code": 0, "output_open": false}'
 ANSWER_OPEN = b'{"ok": true, "op": "exit", "exit_code": 0, "output_open": true}'
 

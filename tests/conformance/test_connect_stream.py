@@ -304,6 +304,7 @@ def test_hang_up_is_seen_after_one_direction_has_ended(agent, target, ended):
         else:
             peer.shutdown(socket.SHUT_WR)
             assert connection.read_frame() == (EOF, b"")
+
     # The target hears of it where it still reads, or else at its next writes.
     def broken():
         try:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from flow import CREDIT_BYTES, END, WINDOW_BYTES, Flow, begun, credit_of, data, failed, run_with_input, running, signal
-from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDERR, STDOUT, frame, text
+from host import DATA, JSON, MAX_FRAME_BYTES, STDERR, STDOUT, frame
 from processes import cpu_seconds, forget_peak, memory_kib, runs, wait_until
 
 pytestmark = pytest.mark.ours("the published agent gives no input")

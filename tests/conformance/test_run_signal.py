@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from flow import END, ask, begun, control, data, signal
-from host import JSON, STDOUT, frame, request, text
+from host import JSON, STDOUT, frame, text
 from processes import runs, stat, wait_until
 
 pytestmark = pytest.mark.ours("the published agent takes no signals")

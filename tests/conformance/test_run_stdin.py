@@ -217,7 +217,10 @@ def test_usage_is_told_beside_input(agent):
     assert list(control) == ["ok", "op", "exit_code", "output_open", "usage"]
 
 
-@pytest.mark.parametrize("sent", [b"", data(b"a"), data(b"a" * 1000)[:500], data(bytes(200_000))], ids=["none", "some", "cut", "much"])
+LEFT = {"none": b"", "some": data(b"a"), "a cut frame": data(b"a" * 1000)[:500], "much": data(bytes(200_000))}
+
+
+@pytest.mark.parametrize("sent", LEFT.values(), ids=LEFT)
 def test_hang_up_kills_a_command_with_input(agent, marks, sent):
     child = f"sh -c '{marks.tell_pid('child')}; exec sleep 1000' &"
     with begun(agent, sent, cmd=f"{marks.tell_pid('leader')}; {child} sleep 1000; cat") as connection:
