@@ -22,23 +22,38 @@ use smolvm_protocol::request::Request;
 use smolvm_protocol::response::{Refusal, Response};
 use std::io;
 
-/// Carries out one request, up to its last frame. `turn` goes as soon as the request's memory does.
+/// Carries out one request, up to its last frame, once it has the permit that its operation needs. `turn`
+/// goes as soon as the request's memory does.
 pub(crate) fn serve(
     agent: &Agent,
     connection: &mut Connection<'_>,
     request: Request,
-    turn: Option<Permit<'_>>,
+    mut turn: Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
+    let permits = match request {
+        Request::Ping
+        | Request::Shutdown(_)
+        | Request::Timings
+        | Request::SetClock(_)
+        | Request::Reseed(_) => None,
+        Request::Connect(_) => Some(&agent.forwarded),
+        _ => Some(&agent.served),
+    };
+    let _permit = match permits {
+        Some(permits) => Some(permits.acquire(connection)?),
+        None => None,
+    };
+    let turn = &mut turn;
     match request {
         Request::Ping => ping::serve(connection),
         Request::Run(request) => run::serve(agent, connection, request, turn),
-        Request::PutFile(request) => put_file::serve(agent, connection, request, turn),
-        Request::GetFile(request) => get_file::serve(agent, connection, request, turn),
-        Request::PutTree(request) => put_tree::serve(agent, connection, request, turn),
-        Request::GetTree(request) => get_tree::serve(agent, connection, request, turn),
+        Request::PutFile(request) => put_file::serve(connection, request, turn),
+        Request::GetFile(request) => get_file::serve(connection, request, turn),
+        Request::PutTree(request) => put_tree::serve(connection, request, turn),
+        Request::GetTree(request) => get_tree::serve(connection, request, turn),
         Request::Shutdown(mode) => shutdown::serve(agent, connection, mode),
         Request::Timings => timings::serve(connection),
-        Request::Connect(request) => connect::serve(agent, connection, request, turn),
+        Request::Connect(request) => connect::serve(connection, request, turn),
         Request::SetClock(time) => {
             let outcome = set_clock::perform(time);
             answer(connection, "set_clock", "cannot set the clock: ", outcome)

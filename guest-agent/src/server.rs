@@ -121,6 +121,9 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     for listen in &arguments.listen {
         sources.extend(bind(listen).map_err(ServeError::Listen)?);
     }
+    // What can fail comes before what would have to be undone then.
+    let stop = EventFd::new()?;
+    let connections = Connections::new()?;
     let agent: &'static Agent = Box::leak(Box::new(Agent {
         inheritance: Inheritance::of_this_process(
             oom_score::lower_own(),
@@ -129,19 +132,20 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         served: Permits::new(MAX_SERVED),
         forwarded: Permits::new(MAX_FORWARDED),
         large_frame: Permits::new(MAX_LARGE_FRAMES),
-        stop: EventFd::new()?,
+        stop,
         peers: arguments.peers.clone(),
         refusal_told: Mutex::new(None),
-        connections: Connections::new()?,
+        connections,
         process_one,
     }));
     let mut listeners = Vec::new();
     // In the order of `sources`.
-    let (inherited, bound): (Vec<_>, Vec<_>) = arguments
-        .listen
-        .iter()
-        .partition(|listen| matches!(listen, Listen::Inherited { .. }));
-    for (listen, source) in inherited.into_iter().chain(bound).zip(sources) {
+    let those = |are_inherited| {
+        let is_inherited = |listen: &&Listen| matches!(listen, Listen::Inherited { .. });
+        let listen = arguments.listen.iter();
+        listen.filter(move |listen| is_inherited(listen) == are_inherited)
+    };
+    for (listen, source) in those(true).chain(those(false)).zip(sources) {
         match source {
             Source::Listener(listener) => {
                 socket::set_nonblocking(&listener.socket)?;

@@ -7,7 +7,6 @@ use crate::connection::{Connection, ConnectionError, Source};
 use crate::host_frames::{Broken, HostFrame, HostFrames};
 use crate::input::Input;
 use crate::permits::Permit;
-use crate::server::Agent;
 use crate::sys::outgoing::{self, Address};
 use crate::sys::{file, socket};
 use crate::{log, os_error, resolver};
@@ -28,13 +27,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const BACKLOG_RETRY: Duration = Duration::from_millis(50);
 
 pub(crate) fn serve(
-    agent: &Agent,
     connection: &mut Connection<'_>,
     request: ConnectRequest,
-    turn: Option<Permit<'_>>,
+    turn: &mut Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
-    let _permit = agent.forwarded.acquire(connection)?;
-    drop(turn);
+    *turn = None;
     match reach(connection, &request.to)? {
         Ok(target) => {
             connection.answer(&Response::Connected, None)?;

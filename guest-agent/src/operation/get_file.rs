@@ -8,7 +8,6 @@
 use crate::connection::{Connection, ConnectionError};
 use crate::os_error;
 use crate::permits::Permit;
-use crate::server::Agent;
 use crate::sys::file;
 use sha2::{Digest as _, Sha256};
 use smolvm_protocol::checksum::Checksum;
@@ -23,16 +22,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 
 pub(crate) fn serve(
-    agent: &Agent,
     connection: &mut Connection<'_>,
     request: GetFileRequest,
-    turn: Option<Permit<'_>>,
+    turn: &mut Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
-    let _permit = agent.served.acquire(connection)?;
     let opened = open(&request.path);
     let mut sent = request.sha256.then(Sent::default);
     drop(request);
-    drop(turn);
+    *turn = None;
     let (file, metadata) = match opened {
         Ok(opened) => opened,
         Err(refusal) => return super::refuse(connection, "get_file", &refusal),

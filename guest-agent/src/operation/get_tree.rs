@@ -8,7 +8,6 @@ use super::get_file::{frame, stream};
 use super::tree::{self, Failure, Tally, refused};
 use crate::connection::{Connection, ConnectionError};
 use crate::permits::Permit;
-use crate::server::Agent;
 use crate::sys::directory::{self, Status};
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use smolvm_protocol::request::GetTreeRequest;
@@ -22,12 +21,10 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 const LISTING_BYTES: usize = 4096;
 
 pub(crate) fn serve(
-    agent: &Agent,
     connection: &mut Connection<'_>,
     request: GetTreeRequest,
-    turn: Option<Permit<'_>>,
+    turn: &mut Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
-    let _permit = agent.served.acquire(connection)?;
     let mut sender = Sender {
         root: request.path,
         path: Vec::new(),
@@ -38,7 +35,7 @@ pub(crate) fn serve(
         tally: Tally::default(),
     };
     let root = sender.find_root();
-    drop(turn);
+    *turn = None;
     let ended = match root {
         Ok(root) => sender.send_tree(connection, root),
         Err(refusal) => Err(Failure::Refused(refusal)),

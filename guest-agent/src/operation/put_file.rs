@@ -6,7 +6,6 @@
 
 use crate::connection::{Arrived, Connection, ConnectionError, Patience};
 use crate::permits::Permit;
-use crate::server::Agent;
 use crate::staged_file::StagedFile;
 use crate::{os_error, path};
 use sha2::{Digest as _, Sha256};
@@ -24,15 +23,13 @@ use std::time::Duration;
 pub(super) const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
 
 pub(crate) fn serve(
-    agent: &Agent,
     connection: &mut Connection<'_>,
     request: PutFileRequest,
-    turn: Option<Permit<'_>>,
+    turn: &mut Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
-    let _permit = agent.served.acquire(connection)?;
     let PutFileRequest { size, destination } = request;
     let upload = destination.and_then(|destination| Upload::begin(&destination));
-    drop(turn);
+    *turn = None;
     let upload = receive(connection, size, upload)?;
     match upload.and_then(Upload::finish) {
         Ok(()) => connection.answer(&Response::Stored, None),

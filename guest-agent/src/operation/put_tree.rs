@@ -10,7 +10,6 @@ use super::tree::{self, Failure, Tally, refused};
 use crate::connection::{Arrived, Connection, ConnectionError, Patience};
 use crate::path::last_component;
 use crate::permits::Permit;
-use crate::server::Agent;
 use crate::staged_file::{StagedFile, replace_by_link};
 use crate::sys::directory::{self, Name};
 use crate::sys::file;
@@ -25,15 +24,13 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 
 pub(crate) fn serve(
-    agent: &Agent,
     connection: &mut Connection<'_>,
     request: PutTreeRequest,
-    turn: Option<Permit<'_>>,
+    turn: &mut Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
-    let _permit = agent.served.acquire(connection)?;
     let begun = Receiver::begin(&request.path, &request.name.unwrap_or_default());
     drop(request.path);
-    drop(turn);
+    *turn = None;
     // A file under way is gone before the host hears of it.
     let (ended, tally) = match begun {
         Ok(mut receiver) => (receiver.receive(connection), receiver.tally),

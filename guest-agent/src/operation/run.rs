@@ -38,9 +38,8 @@ pub(crate) fn serve(
     agent: &Agent,
     connection: &mut Connection<'_>,
     request: RunRequest,
-    turn: Option<Permit<'_>>,
+    turn: &mut Option<Permit<'_>>,
 ) -> Result<(), ConnectionError> {
-    let _permit = agent.served.acquire(connection)?;
     let timeout = request.timeout;
     let asked = Asked {
         usage: request.usage,
@@ -55,7 +54,7 @@ pub(crate) fn serve(
     let started =
         account.map(|account| Process::start(&request, &agent.inheritance, account.as_ref()));
     drop(request);
-    drop(turn);
+    *turn = None;
     let refusal = match started {
         Ok(Ok((process, ends))) => {
             return Run::new(connection, process, ends, asked)?.until_end(timeout);
