@@ -88,8 +88,7 @@ impl FromAgent {
     /// [`AnswerError`] as [`Answer::parse`].
     pub fn parse(payload: &[u8]) -> Result<Self, AnswerError> {
         let json = std::str::from_utf8(payload).map_err(|error| broken(&error))?;
-        let [ok, op, bytes] =
-            json::members(json, &["ok", "op", "bytes"]).map_err(|error| broken(&error))?;
+        let [ok, op, bytes] = json::members(json, "ok op bytes").map_err(|error| broken(&error))?;
         if ok.is_none() && string("op", op)?.as_deref() == Some("credit") {
             return number("bytes", bytes)?
                 .map(Self::Credit)
@@ -107,29 +106,8 @@ impl Answer {
     /// than it should.
     pub fn parse(payload: &[u8]) -> Result<Self, AnswerError> {
         let json = std::str::from_utf8(payload).map_err(|error| broken(&error))?;
-        let names = [
-            "ok",
-            "op",
-            "error",
-            "errno",
-            "exit_code",
-            "output_open",
-            "signal",
-            "usage",
-            "refused",
-            "timeout",
-            "agent_version",
-            "proto",
-            "features",
-            "timings",
-            "mode",
-            "size",
-            "sha256",
-            "entries",
-            "skipped",
-            "stepped",
-            "offset_ns",
-        ];
+        let names = "ok op error errno exit_code output_open signal usage refused timeout agent_version proto \
+            features timings mode size sha256 entries skipped stepped offset_ns";
         let [
             ok,
             op,
@@ -152,7 +130,7 @@ impl Answer {
             skipped,
             stepped,
             offset_ns,
-        ] = json::members(json, &names).map_err(|error| broken(&error))?;
+        ] = json::members(json, names).map_err(|error| broken(&error))?;
         let ok = match ok.map(Json::get) {
             Some("true") => true,
             Some("false") => false,

@@ -92,11 +92,12 @@ fn end_of_value(json: &[u8]) -> usize {
     json.len()
 }
 
-/// Picks the members `names` out of a JSON object, unparsed; of a repeated one the last counts, as
-/// in Python. Unknown members are checked for syntax and skipped, never built.
+/// Picks the members `names`, words with a space between them, out of a JSON object, unparsed; of a
+/// repeated one the last counts, as in Python. Unknown members are checked for syntax and skipped,
+/// never built.
 pub(crate) fn members<'text, const N: usize>(
     text: &'text str,
-    names: &[&str; N],
+    names: &str,
 ) -> Result<[Option<Json<'text>>; N], JsonError> {
     let mut found = [None; N];
     pick(text, names, &mut found)?;
@@ -107,14 +108,14 @@ pub(crate) fn members<'text, const N: usize>(
 #[inline(never)]
 fn pick<'text>(
     text: &'text str,
-    names: &[&str],
+    names: &str,
     found: &mut [Option<Json<'text>>],
 ) -> Result<(), JsonError> {
     let json = Json::of(text).map_err(JsonError::Syntax)?;
     let mut parts = json.names_and_values().ok_or(JsonError::NoObject)?;
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
         if let Ok(name) = crate::text::bytes_of(name) {
-            let known = names.iter().position(|known| known.as_bytes() == name);
+            let known = names.split(' ').position(|known| known.as_bytes() == name);
             if let Some(place) = known.and_then(|at| found.get_mut(at)) {
                 *place = Some(value);
             }

@@ -91,10 +91,10 @@ impl Entry {
     /// of its kind, or its path is none that [`check_path`] accepts.
     pub fn parse(payload: &[u8]) -> Result<Self, EntryError> {
         check_length(payload.len())?;
-        let names = ["path", "kind", "mode", "size", "target"];
+        let names = "path kind mode size target";
         let [path, kind, mode, size, target] = std::str::from_utf8(payload)
             .map_err(|error| bad(&error))
-            .and_then(|json| json::members(json, &names).map_err(|error| bad(&error)))?;
+            .and_then(|json| json::members(json, names).map_err(|error| bad(&error)))?;
         let path = string("path", path)?;
         check_path(&path)?;
         let kind = string("kind", kind)?;
@@ -347,7 +347,7 @@ impl TreeFrame {
     pub fn parse(payload: &[u8]) -> Result<Self, TreeFrameError> {
         let is_answer = std::str::from_utf8(payload)
             .ok()
-            .and_then(|json| json::members(json, &["ok"]).ok())
+            .and_then(|json| json::members(json, "ok").ok())
             .is_some_and(|[ok]| ok.is_some());
         if is_answer {
             let answer = Answer::parse(payload).map_err(TreeFrameError::Answer)?;

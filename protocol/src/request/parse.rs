@@ -15,36 +15,13 @@ use crate::python_scalar;
 use crate::response::Refusal;
 use crate::text::{self, shown};
 
-/// The members that a request of any operation can have, unparsed.
-pub(super) struct Members<'frame> {
-    pub(super) op: Option<Json<'frame>>,
-    version: Option<Json<'frame>>,
-    pub(super) cmd: Option<Json<'frame>>,
-    pub(super) shell: Option<Json<'frame>>,
-    pub(super) timeout: Option<Json<'frame>>,
-    pub(super) env: Option<Json<'frame>>,
-    pub(super) argv: Option<Json<'frame>>,
-    pub(super) cwd: Option<Json<'frame>>,
-    pub(super) user: Option<Json<'frame>>,
-    pub(super) usage: Option<Json<'frame>>,
-    pub(super) until: Option<Json<'frame>>,
-    pub(super) leftovers: Option<Json<'frame>>,
-    pub(super) stdin: Option<Json<'frame>>,
-    pub(super) pty: Option<Json<'frame>>,
-    pub(super) rows: Option<Json<'frame>>,
-    pub(super) cols: Option<Json<'frame>>,
-    pub(super) term: Option<Json<'frame>>,
-    pub(super) signal: Option<Json<'frame>>,
-    pub(super) to: Option<Json<'frame>>,
-    path: Option<Json<'frame>>,
-    name: Option<Json<'frame>>,
-    mode: Option<Json<'frame>>,
-    size: Option<Json<'frame>>,
-    sha256: Option<Json<'frame>>,
-    uid: Option<Json<'frame>>,
-    gid: Option<Json<'frame>>,
-    sync: Option<Json<'frame>>,
-}
+/// The members that a request of any operation can have.
+const NAMES: &str = "op v cmd shell timeout env argv cwd user usage until leftovers stdin pty rows cols \
+    term signal to path name mode size sha256 uid gid sync";
+const NUMBER_OF_NAMES: usize = 27;
+
+/// A request's members, unparsed, in the order of [`NAMES`].
+pub(super) struct Members<'frame>([Option<Json<'frame>>; NUMBER_OF_NAMES]);
 
 impl Request {
     /// Parses the payload of a request's frame.
@@ -67,7 +44,7 @@ impl Request {
             b"connect" => stream::connect(&members).map(Self::Connect),
             b"set_clock" => resume::set_clock(payload),
             b"reseed" => resume::reseed(payload),
-            _ => Err(unknown_operation(members.op)),
+            _ => Err(unknown_operation(members.get("op"))),
         }
     }
 }
@@ -77,105 +54,35 @@ impl<'frame> Members<'frame> {
     #[inline(never)]
     pub(super) fn parse(payload: &'frame [u8]) -> Result<Self, Refusal> {
         let json = std::str::from_utf8(payload).map_err(|error| bad_request(&error))?;
-        let names = [
-            "op",
-            "v",
-            "cmd",
-            "shell",
-            "timeout",
-            "env",
-            "argv",
-            "cwd",
-            "user",
-            "usage",
-            "until",
-            "leftovers",
-            "stdin",
-            "pty",
-            "rows",
-            "cols",
-            "term",
-            "signal",
-            "to",
-            "path",
-            "name",
-            "mode",
-            "size",
-            "sha256",
-            "uid",
-            "gid",
-            "sync",
-        ];
-        let [
-            op,
-            version,
-            cmd,
-            shell,
-            timeout,
-            env,
-            argv,
-            cwd,
-            user,
-            usage,
-            until,
-            leftovers,
-            stdin,
-            pty,
-            rows,
-            cols,
-            term,
-            signal,
-            to,
-            path,
-            name,
-            mode,
-            size,
-            sha256,
-            uid,
-            gid,
-            sync,
-        ] = json::members(json, &names).map_err(|error| bad_request(&error))?;
-        Ok(Self {
-            op,
-            version,
-            cmd,
-            shell,
-            timeout,
-            env,
-            argv,
-            cwd,
-            user,
-            usage,
-            until,
-            leftovers,
-            stdin,
-            pty,
-            rows,
-            cols,
-            term,
-            signal,
-            to,
-            path,
-            name,
-            mode,
-            size,
-            sha256,
-            uid,
-            gid,
-            sync,
-        })
+        json::members(json, NAMES)
+            .map(Self)
+            .map_err(|error| bad_request(&error))
+    }
+
+    /// The member of that name, one of [`NAMES`].
+    #[inline(never)]
+    pub(super) fn get(&self, name: &str) -> Option<Json<'frame>> {
+        let at = NAMES.split(' ').position(|known| known == name);
+        debug_assert!(at.is_some(), "{name} is none of the names");
+        *self.0.get(at?)?
+    }
+
+    /// The same; `null` counts as absent.
+    #[inline(never)]
+    pub(super) fn present(&self, name: &str) -> Option<Json<'frame>> {
+        present(self.get(name))
     }
 
     /// What is asked for; the name of an operation that there may be.
     pub(super) fn operation(&self) -> Result<Vec<u8>, Refusal> {
-        match self.op {
+        match self.get("op") {
             Some(op) if op.get().starts_with('"') => required_bytes("op", op),
             other => Err(unknown_operation(other)),
         }
     }
 
     fn check_version(&self) -> Result<(), Refusal> {
-        let Some(version) = present(self.version) else {
+        let Some(version) = self.present("v") else {
             return Ok(());
         };
         if is_one(version) {
@@ -188,7 +95,7 @@ impl<'frame> Members<'frame> {
     }
 
     fn put_file(&self) -> Result<PutFileRequest, Refusal> {
-        let size = match self.size {
+        let size = match self.get("size") {
             None => 0,
             Some(size) => json::whole_number(size)
                 .ok_or_else(|| Refusal::new("'size' must be a whole number of bytes, 0 or more"))?,
@@ -206,20 +113,20 @@ impl<'frame> Members<'frame> {
             name: self.name()?,
             ..Destination::default()
         };
-        if let Some(value) = present(self.mode) {
+        if let Some(value) = self.present("mode") {
             to.mode = Some(mode(value)?);
         }
-        if let Some(value) = present(self.sha256) {
+        if let Some(value) = self.present("sha256") {
             to.sha256 = Some(checksum(value)?);
         }
-        id("uid", self.uid, &mut to.owner.uid)?;
-        id("gid", self.gid, &mut to.owner.gid)?;
-        to.sync = flag("sync", self.sync)?;
+        id("uid", self.get("uid"), &mut to.owner.uid)?;
+        id("gid", self.get("gid"), &mut to.owner.gid)?;
+        to.sync = flag("sync", self.get("sync"))?;
         Ok(to)
     }
 
     fn name(&self) -> Result<Option<Vec<u8>>, Refusal> {
-        present(self.name)
+        self.present("name")
             .map(|name| required_bytes("name", name))
             .transpose()
     }
@@ -227,7 +134,7 @@ impl<'frame> Members<'frame> {
     fn get_file(&self) -> Result<GetFileRequest, Refusal> {
         Ok(GetFileRequest {
             path: self.required_path()?,
-            sha256: flag("sha256", self.sha256)?,
+            sha256: flag("sha256", self.get("sha256"))?,
         })
     }
 
@@ -245,7 +152,7 @@ impl<'frame> Members<'frame> {
     }
 
     fn shutdown(&self) -> Result<ShutdownMode, Refusal> {
-        let Some(mode) = present(self.mode) else {
+        let Some(mode) = self.present("mode") else {
             return Ok(ShutdownMode::default());
         };
         match required_bytes("mode", mode)?.as_slice() {
@@ -261,7 +168,7 @@ impl<'frame> Members<'frame> {
     }
 
     fn required_path(&self) -> Result<Vec<u8>, Refusal> {
-        let path = match present(self.path) {
+        let path = match self.present("path") {
             Some(path) => required_bytes("path", path)?,
             None => Vec::new(),
         };

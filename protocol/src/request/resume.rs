@@ -115,7 +115,7 @@ pub(super) fn reseed(json: &[u8]) -> Result<Request, Refusal> {
 #[inline(never)]
 fn member<'json>(json: &'json [u8], name: &str) -> Option<Json<'json>> {
     let json = std::str::from_utf8(json).ok()?;
-    let [value] = json::members(json, &[name]).ok()?;
+    let [value] = json::members(json, name).ok()?;
     value
 }
 

@@ -20,9 +20,9 @@ pub const MAX_ARGUMENTS: usize = 16_384;
 #[inline(never)]
 pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
     let mut run = RunRequest::default();
-    let cmd = present(members.cmd);
-    let shell = present(members.shell);
-    if let Some(value) = present(members.argv) {
+    let cmd = members.present("cmd");
+    let shell = members.present("shell");
+    if let Some(value) = members.present("argv") {
         argv(value, &mut run.argv)?;
         if cmd.is_some() || shell.is_some() {
             return Err(Refusal::new(
@@ -40,25 +40,25 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
     if one_of("shell", shell, ["login", "raw"], ": use 'login' or 'raw'")? == Some(true) {
         run.shell = Shell::Raw;
     }
-    if let Some(value) = present(members.timeout) {
+    if let Some(value) = members.present("timeout") {
         run.timeout = timeout(value)?;
     }
-    if let Some(env) = present(members.env) {
+    if let Some(env) = members.present("env") {
         run.environment = environment::parse(env)?;
     }
-    c_string("cwd", members.cwd, &mut run.directory)?;
-    c_string("user", members.user, &mut run.user)?;
-    run.usage = flag("usage", members.usage)?;
-    run.stdin = flag("stdin", members.stdin)?;
+    c_string("cwd", members.get("cwd"), &mut run.directory)?;
+    c_string("user", members.get("user"), &mut run.user)?;
+    run.usage = flag("usage", members.get("usage"))?;
+    run.stdin = flag("stdin", members.get("stdin"))?;
     run.until = until(members)?;
-    if let Some(pty) = present(members.pty) {
+    if let Some(pty) = members.present("pty") {
         run.terminal = Some(stream::terminal(pty)?);
-        if present(members.leftovers).is_some() {
+        if members.present("leftovers").is_some() {
             return Err(Refusal::new(
                 "'leftovers' goes without 'pty': the end of a terminal is the end of all its processes",
             ));
         }
-        if present(members.until).is_some() && run.until == Until::Eof {
+        if members.present("until").is_some() && run.until == Until::Eof {
             return Err(Refusal::new("'until' must be 'exit' beside 'pty'"));
         }
         run.stdin = true;
@@ -70,14 +70,14 @@ pub(super) fn parse(members: &Members<'_>) -> Result<RunRequest, Refusal> {
 fn until(members: &Members<'_>) -> Result<Until, Refusal> {
     let leftovers = one_of(
         "leftovers",
-        members.leftovers,
+        members.get("leftovers"),
         ["keep", "kill"],
         ": use 'keep' or 'kill'",
     )?;
     match (
         one_of(
             "until",
-            members.until,
+            members.get("until"),
             ["eof", "exit"],
             ": use 'eof' or 'exit'",
         )?,

@@ -6,7 +6,7 @@ use super::{
     ConnectRequest, Control, ControlError, DEFAULT_TERM, MAX_CELLS, MAX_HOST_BYTES,
     MAX_SOCKET_PATH_BYTES, Target, Terminal, TerminalSize,
 };
-use crate::json::{Json, present};
+use crate::json::Json;
 use crate::python_scalar::quoted;
 use crate::response::{Refusal, signal_number};
 use crate::text::shown;
@@ -15,7 +15,7 @@ use std::str::FromStr;
 
 /// Parses the members of a `connect`.
 pub(super) fn connect(members: &Members<'_>) -> Result<ConnectRequest, Refusal> {
-    match present(members.to) {
+    match members.present("to") {
         Some(to) => Target::parse(&required_bytes("to", to)?).map(|to| ConnectRequest { to }),
         None => Err(Refusal::new("missing 'to'")),
     }
@@ -24,8 +24,8 @@ pub(super) fn connect(members: &Members<'_>) -> Result<ConnectRequest, Refusal> 
 /// A terminal's size.
 fn size(members: &Members<'_>) -> Result<TerminalSize, Refusal> {
     Ok(TerminalSize {
-        rows: cells("rows", members.rows)?,
-        cols: cells("cols", members.cols)?,
+        rows: cells("rows", members.get("rows"))?,
+        cols: cells("cols", members.get("cols"))?,
     })
 }
 
@@ -43,7 +43,7 @@ impl Control {
         match members.operation().map_err(unknown)?.as_slice() {
             b"resize" => size(&members).map(Self::Resize),
             b"signal" => signal(&members).map(Self::Signal),
-            _ => return Err(unknown(unknown_operation(members.op))),
+            _ => return Err(unknown(unknown_operation(members.get("op")))),
         }
         .map_err(|refusal| ControlError {
             refusal,
@@ -67,7 +67,7 @@ impl fmt::Display for Target {
 }
 
 fn signal(members: &Members<'_>) -> Result<u8, Refusal> {
-    let name = match present(members.signal) {
+    let name = match members.present("signal") {
         Some(name) => required_bytes("signal", name)?,
         None => return Err(Refusal::new("missing 'signal'")),
     };
@@ -88,7 +88,7 @@ pub(super) fn terminal(value: Json<'_>) -> Result<Terminal, Refusal> {
     }
     let members = Members::parse(value.get().as_bytes())?;
     let size = size(&members)?;
-    let term = match present(members.term) {
+    let term = match members.present("term") {
         Some(term) => required_bytes("term", term)?,
         None => DEFAULT_TERM.to_vec(),
     };
