@@ -1,7 +1,9 @@
 """run: how a command with a terminal ends, and what else ends with it."""
 
+import contextlib
 import os
 import signal as numbers
+import sys
 import time
 
 import pytest
@@ -84,6 +86,38 @@ def test_stopped_process_of_the_session_is_killed_too(agent, marks):
         marks.set("go")
         connection.read_answer()
         wait_until(lambda: not runs(child), agent.at_once, "it is killed")
+
+
+# A process in a group of its own whose first thread has ended; the kernel calls it a zombie.
+HEADLESS = """
+import ctypes, os, signal, sys, threading, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.setpgid(0, 0)
+threading.Thread(target=time.sleep, args=(1000,)).start()
+print(os.getpid(), file=open(sys.argv[1], "w"))
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)
+"""
+
+
+def lives(pid):
+    """Whether it has a thread that runs."""
+    fields = stat(pid)
+    return fields is not None and (runs(pid) or int(fields[17]) > 1)
+
+
+def test_process_of_the_session_whose_first_thread_has_ended_is_killed_too(agent, marks):
+    marks.told.add("child")
+    with begun(agent, f"{sys.executable} -c '{HEADLESS}' {marks.path('child')} & {marks.until('go')}") as connection:
+        child = marks.pid("child")
+        try:
+            wait_until(lambda: is_zombie(child), agent.patience, "its first thread has ended")
+            assert lives(child)
+            marks.set("go")
+            assert connection.read_answer().last == ANSWER_OPEN
+            wait_until(lambda: not lives(child), agent.at_once, "it is killed")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, numbers.SIGKILL)
 
 
 def test_deadline_ends_every_process_of_the_session_and_no_other(agent, marks):

@@ -108,7 +108,8 @@ fn for_each(leader: Pid, act: &mut dyn FnMut(Member)) {
     }
 }
 
-/// That process, if it is in the leader's session and no zombie.
+/// That process, if it is in the leader's session and alive. One whose first thread has ended and another has not
+/// is called a zombie, too, and is none.
 fn find(leader: Pid, pid: Pid) -> Option<Member> {
     let path = [b"/proc/", pid.0.to_string().as_bytes(), b"/stat\0"].concat();
     let path = CStr::from_bytes_with_nul(&path).ok()?;
@@ -122,7 +123,8 @@ fn find(leader: Pid, pid: Pid) -> Option<Member> {
     let state = fields.next()?;
     let group = number(fields.nth(1)?)?;
     let session = number(fields.next()?)?;
-    let is_alive = !matches!(state, b"Z" | b"X");
+    // Field 20: a zombie still has its first.
+    let is_alive = !matches!(state, b"Z" | b"X") || number(fields.nth(13)?)? > 1;
     (is_alive && session == leader.0).then_some(Member { pid, group })
 }
 
