@@ -9,7 +9,7 @@
 //! peer that has shut down its sending side would keep the wait from ever sleeping; and a later
 //! close changes no bit on AF_VSOCK, so that each event is a reason to probe anew.
 
-use crate::sys::epoll::{self, Epoll};
+use crate::sys::epoll::{self, Epoll, Ready};
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Family};
 use smolvm_protocol::decoder::{Decoder, Event};
@@ -70,11 +70,29 @@ impl Source {
 
 /// Which sources had events.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Woken(u8);
+pub(crate) struct Woken {
+    all: u8,
+    /// Those that may be written to, or take nothing more: what can be read alone is no reason to try.
+    writable: u8,
+}
 
 impl Woken {
     pub(crate) fn has(self, source: Source) -> bool {
-        self.0 & (1 << source as u8) != 0
+        self.all & (1 << source as u8) != 0
+    }
+
+    pub(crate) fn can_write(self, source: Source) -> bool {
+        self.writable & (1 << source as u8) != 0
+    }
+
+    fn note(&mut self, ready: &Ready) {
+        for source in Source::ALL {
+            let bit = u8::from(source.token() == ready.token) << source as u8;
+            self.all |= bit;
+            if ready.events & !epoll::IN != 0 {
+                self.writable |= bit;
+            }
+        }
     }
 }
 
@@ -218,11 +236,7 @@ impl<'stop> Connection<'stop> {
             match ready.token {
                 SOCKET => self.note(ready.events),
                 STOP => stopping = true,
-                token => {
-                    for source in Source::ALL {
-                        woken.0 |= u8::from(source.token() == token) << source as u8;
-                    }
-                }
+                _ => woken.note(&ready),
             }
         }
         if stopping {

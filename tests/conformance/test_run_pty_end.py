@@ -339,6 +339,31 @@ def test_terminal_that_waits_takes_no_processor_time(start_agent):
         assert cpu_seconds(agent.pid) - before < 0.1
 
 
+# Prints without end, and takes no input.
+FLOOD = """
+import os, tty
+tty.setraw(0)
+while True:
+    os.write(1, bytes(4096))
+"""
+
+
+def test_flood_that_nobody_takes_beside_input_that_nobody_takes_needs_no_processor_time(start_agent):
+    agent = start_agent()
+    with begun(agent, argv=[sys.executable, "-c", FLOOD]) as connection:
+        connection.read_frame()
+        connection.send(data(bytes(WINDOW_BYTES)))
+        wait_until(connection.is_taken, agent.patience, "the agent has read it")
+
+        def is_asleep():
+            with agent.connect() as other:
+                before = cpu_seconds(agent.pid)
+                assert other.silent_for(1)
+            return cpu_seconds(agent.pid) - before < 0.05
+
+        wait_until(is_asleep, agent.patience, "the agent waits")
+
+
 def test_end_of_the_agent_ends_the_session(start_agent, marks):
     agent = start_agent()
     with begun(agent, f"{jobs(marks)} {marks.tell_pid('shell')}; {marks.until('never')}"):

@@ -193,7 +193,9 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             let woken = self.connection.wait(can_go_on.then(Instant::now))?;
             if woken.has(Source::Target) {
                 self.readable = true;
-                self.input.note_ready();
+                if woken.can_write(Source::Target) {
+                    self.input.note_ready();
+                }
                 // Behind its end nothing is read, which would tell.
                 if self.target_ended && outgoing::is_made(self.target.as_fd()).is_err() {
                     return Ok(());

@@ -238,7 +238,8 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
 
     fn note(&mut self, woken: Woken) -> Result<(), ConnectionError> {
         self.outputs.note(woken);
-        if woken.has(Source::Stdin) || woken.has(Source::Stdout) {
+        // A terminal that is flooded tells all the time that it can be read, also where nobody takes its input.
+        if woken.can_write(Source::Stdin) || woken.can_write(Source::Stdout) {
             self.input.note_ready();
         }
         if woken.has(Source::Leader) && !self.leader_exited {
