@@ -1,6 +1,8 @@
 """run: the terminal that a command gets."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from flow import data, failed
@@ -154,6 +156,38 @@ def test_terminal_is_given_to_the_user(agent):
     line = 'stat -c %u "$(tty)"; echo out >/dev/tty; echo err >/dev/stderr; echo std >/dev/stdout; id -u'
     answer = ask(agent, f"{PLAIN}; {line}", user=STRANGER, cwd="/")
     assert answer.stdout == f"{STRANGER}\nout\nerr\nstd\n{STRANGER}\n".encode()
+
+
+# Opens every terminal of its user's as soon as it can, for a session that has none of its own.
+GRABBER = """
+import os, sys
+os.setsid()
+user = int(sys.argv[1])
+os.setgroups([])
+os.setgid(user)
+os.setuid(user)
+print(flush=True)
+while True:
+    for number in range(32):
+        try:
+            os.close(os.open(f"/dev/pts/{number}", os.O_RDWR))
+        except OSError:
+            pass
+"""
+
+
+@as_root
+def test_terminal_is_controlled_by_its_command_whoever_of_the_user_opens_it(agent):
+    # No other test's.
+    user = str(1_000_000_000 + os.getpid())
+    with subprocess.Popen([sys.executable, "-c", GRABBER, user], stdout=subprocess.PIPE) as grabber:
+        try:
+            assert grabber.stdout.readline() == b"\n"
+            for _ in range(40):
+                answer = ask(agent, "echo ours >/dev/tty", user=user, cwd="/")
+                assert (answer.stdout, answer.last) == (b"ours\r\n", ANSWER_CLOSED)
+        finally:
+            grabber.kill()
 
 
 @as_root

@@ -23,7 +23,7 @@ use smolvm_protocol::request::TerminalSize;
 use std::ffi::{CStr, CString, c_void};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -135,7 +135,6 @@ impl From<io::Error> for SpawnError {
 pub(crate) fn spawn_with(program: &Program<'_>, streams: Streams) -> Result<Spawned, SpawnError> {
     if let Streams::Terminal(size) = streams {
         let (master, slave) = terminal::open(size).map_err(SpawnError::Terminal)?;
-        give(program, &slave)?;
         let handed = Handed {
             streams: [slave.as_fd(); 3],
             kept: &[],
@@ -193,18 +192,20 @@ pub(crate) fn spawn_with(program: &Program<'_>, streams: Streams) -> Result<Spaw
     })
 }
 
-/// Gives a stream to who the child becomes: else `/dev/stdout` could not be opened, whose mode is 0600,
-/// nor `/dev/tty`. A terminal's group stays.
+/// Gives a pipe to who the child becomes: else `/dev/stdout` could not be opened, whose mode is 0600.
 fn give(program: &Program<'_>, stream: &OwnedFd) -> Result<(), SpawnError> {
     let Some(Identity { uid, .. }) = program.identity else {
         return Ok(());
     };
-    let same_group = libc::gid_t::MAX;
-    // By the raw call: the C library's has a way around for descriptors that ours are not.
-    // SAFETY: takes no pointer.
-    let returned = unsafe { libc::syscall(libc::SYS_fchown, stream.as_raw_fd(), uid, same_group) };
-    checked(returned as libc::c_int).map_err(SpawnError::Identity)?;
+    checked(change_owner(stream.as_raw_fd(), uid) as libc::c_int).map_err(SpawnError::Identity)?;
     Ok(())
+}
+
+/// By the raw call: the C library's has a way around for descriptors that ours are not. The group stays.
+fn change_owner(fd: RawFd, uid: libc::uid_t) -> libc::c_long {
+    let same_group = libc::gid_t::MAX;
+    // SAFETY: takes no pointer.
+    unsafe { libc::syscall(libc::SYS_fchown, fd, uid, same_group) }
 }
 
 /// Starts `program` in a session of its own, no signal blocked or ignored. It dies with the thread

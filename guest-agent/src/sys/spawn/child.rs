@@ -1,11 +1,11 @@
 //! What a child does between `clone` and `execve`.
 //!
-//! Only system calls that are async-signal-safe run in there: `setsid`, `dup2`, `ioctl`, `prctl`, `getppid`,
+//! Only system calls that are async-signal-safe run in there: `setsid`, `dup2`, `ioctl`, `fchown`, `prctl`, `getppid`,
 //! `prlimit`, `fcntl`, `open`, `write`, `close`, `close_range`, `rt_sigaction`, `rt_sigprocmask`,
 //! `setgroups`, `setresgid`, `setresuid`, `chdir`, `execve`, `_exit`. Nothing is allocated, nothing unwinds.
 
 use super::super::limit::DescriptorLimit;
-use super::Identity;
+use super::{Identity, change_owner};
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::RawFd;
@@ -107,6 +107,10 @@ fn become_user(child: &Child<'_>) -> Result<(), i32> {
         return Ok(());
     };
     let failed = |returned: libc::c_long| if returned == -1 { Err(errno()) } else { Ok(()) };
+    if child.is_terminal {
+        // Once it controls this session: sooner, a process of that user could make it its own session's.
+        failed(change_owner(0, uid))?;
+    }
     // SAFETY: `groups` is as long as the call is told; the parent's, which waits, or our copy.
     failed(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) })?;
     // SAFETY: takes no pointer.
