@@ -111,10 +111,50 @@ pub(crate) fn connect(address: &Address) -> io::Result<OwnedFd> {
 /// Whether a connection is made by now.
 ///
 /// # Errors
-/// It has failed.
+/// It has failed. `ECONNREFUSED` where nobody listens and TCP has connected the socket with itself: it may
+/// get the very port that it is to reach.
 pub(crate) fn is_made(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    match socket::option(socket, libc::SO_ERROR)? {
-        0 => Ok(socket::is_connected(socket)),
-        number => Err(io::Error::from_raw_os_error(number)),
+    let error = match socket::option(socket, libc::SO_ERROR)? {
+        0 if socket::is_own_peer(socket) => libc::ECONNREFUSED,
+        0 => return Ok(socket::is_connected(socket)),
+        error => error,
+    };
+    Err(io::Error::from_raw_os_error(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn socket_that_is_connected_with_itself_is_refused() {
+        // SAFETY: takes no pointer.
+        let socket = checked(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) }).unwrap();
+        // SAFETY: the call above succeeded, so it is open and nobody else's.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let mut address = Address::of_tcp(c"127.0.0.1", 0, Lookup::Numeric).remove(0);
+        let mut length = address.length as libc::socklen_t;
+        let place = address.storage.as_mut_ptr().cast();
+        let number = socket.as_raw_fd();
+        // SAFETY: `address` lives through the call, which is told how long it is.
+        checked(unsafe { libc::bind(number, place, length) }).unwrap();
+        // SAFETY: the same, and of `length`.
+        checked(unsafe { libc::getsockname(number, place, &raw mut length) }).unwrap();
+        // SAFETY: as for the first.
+        checked(unsafe { libc::connect(number, place, length) }).unwrap();
+        let error = is_made(socket.as_fd()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+    }
+
+    #[test]
+    fn socket_that_is_connected_with_a_listener_is_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = Address::of_tcp(c"127.0.0.1", port, Lookup::Numeric).remove(0);
+        let made = connect(&address).unwrap();
+        listener.accept().unwrap();
+        assert!(is_made(made.as_fd()).unwrap());
     }
 }

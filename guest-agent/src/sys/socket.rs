@@ -6,9 +6,11 @@
 
 use super::{checked, checked_length, uninterrupted};
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use vsock::VsockListener;
+
+/// As long as any address is.
+const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_storage>();
 
 /// A socket's address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +52,26 @@ pub(crate) fn is_listening(fd: impl AsFd) -> io::Result<bool> {
 
 /// Whether a socket is connected (`unix(7)` and `vsock(7)` know a peer then).
 pub(crate) fn is_connected(fd: impl AsFd) -> bool {
-    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let fd = fd.as_fd().as_raw_fd();
+    address(fd.as_fd(), libc::getpeername).is_some()
+}
+
+/// Whether a socket is connected with itself.
+pub(crate) fn is_own_peer(fd: BorrowedFd<'_>) -> bool {
+    let peer = address(fd, libc::getpeername);
+    peer.is_some() && peer == address(fd, libc::getsockname)
+}
+
+type AskForAddress =
+    unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+/// What `getpeername` or `getsockname` says of a socket, zero behind its end.
+fn address(fd: BorrowedFd<'_>, ask: AskForAddress) -> Option<[u8; ADDRESS_BYTES]> {
+    let mut address = [0; ADDRESS_BYTES];
+    let mut length = ADDRESS_BYTES as libc::socklen_t;
+    let place = address.as_mut_ptr().cast();
     // SAFETY: `address` and `length` live through the call, and `length` is `address`'s size.
-    checked(unsafe { libc::getpeername(fd, address.as_mut_ptr().cast(), &raw mut length) }).is_ok()
+    checked(unsafe { ask(fd.as_raw_fd(), place, &raw mut length) }).ok()?;
+    Some(address)
 }
 
 /// A number among a socket's options.
