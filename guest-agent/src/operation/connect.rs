@@ -40,7 +40,7 @@ pub(crate) fn serve(
         Err(reason) => {
             let to = quoted(&shown(&request.to.to_bytes()));
             let refusal = Refusal::new(["cannot connect to ", &to, ": ", &reason].concat());
-            connection.answer(&Response::Refused(&refusal), None)
+            super::refuse(connection, "connect", &refusal)
         }
     }
 }
