@@ -14,8 +14,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(60);
 /// By how much a case sets the guest's clock wrong.
 const WRONG_SECONDS: u64 = 7200;
 
-/// How far off a clock that was set may be found, reading it included.
-const SLACK_SECONDS: u64 = 10;
+/// How far off a clock that was set may be found, reading it included: seconds go by in a guest that is emulated twice.
+const SLACK_SECONDS: u64 = 60;
 
 /// How often a busy machine may take longer to tell the time than a clock may be off.
 const TRIES: usize = 20;
