@@ -156,6 +156,17 @@ class Connection:
         """Whether the agent has read all that was sent."""
         return struct.unpack("i", fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)))[0] == 0
 
+    def wait_until_full(self):
+        """Waits until no more arrives for want of room, though the agent has more: nothing of it is read here."""
+        deadline = time.monotonic() + self.patience
+        latest, since = 0, time.monotonic()
+        while latest == 0 or time.monotonic() < since + 0.25:
+            assert time.monotonic() < deadline, "there is always more"
+            time.sleep(0.005)
+            unread = struct.unpack("i", fcntl.ioctl(self.fileno(), termios.FIONREAD, bytes(4)))[0]
+            if unread != latest:
+                latest, since = unread, time.monotonic()
+
     def silent_for(self, seconds):
         """Whether nothing, not even a close, arrives within that time."""
         return not select.select([self], [], [], seconds)[0]

@@ -213,7 +213,7 @@ def test_output_before_a_wrong_frame_arrives_and_nothing_after_it(agent, marks):
 def test_wrong_frame_of_a_host_that_takes_no_output_kills_the_command_at_once(agent, marks):
     with begun(agent, cmd=f"{marks.tell_pid('leader')}; exec yes") as connection:
         leader = marks.pid("leader")
-        connection.read_stdout(b"y\n")
+        connection.wait_until_full()
         connection.send(frame(STDOUT, b"x"))
         wait_until(lambda: not runs(leader), agent.at_once, "the command is killed")
         assert connection.read_answer().frames[-1] == failed("unexpected frame type 2 in the input")

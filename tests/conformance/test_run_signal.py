@@ -120,7 +120,7 @@ def test_signal_that_killed_the_command_is_told_with_its_usage(agent):
 def test_signal_is_acted_on_though_the_host_takes_no_output(agent, marks):
     with begun(agent, cmd=f"{marks.tell_pid('leader')}; exec yes") as connection:
         leader = marks.pid("leader")
-        connection.read_stdout(b"y\n")
+        connection.wait_until_full()
         connection.send(signal("KILL"))
         wait_until(lambda: not runs(leader), agent.at_once, "the command is killed")
 
