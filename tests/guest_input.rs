@@ -384,10 +384,10 @@ fn answer_counts_where_the_agent_closes_while_input_is_sent() {
 #[test]
 fn output_that_floods_does_not_keep_input_from_being_sent() {
     let peer = peer_with("\"run_stdin\"", |mut stream| {
+        read_frame(&mut stream);
         let chunk = encode_frame(FrameType::STDOUT, &[0; 1 << 16]);
         let mut flood = stream.try_clone().unwrap();
         let flooding = std::thread::spawn(move || while flood.write_all(&chunk).is_ok() {});
-        read_frame(&mut stream);
         assert_eq!(read_frame(&mut stream), (4, b"in".to_vec()));
         assert_eq!(read_frame(&mut stream), (5, Vec::new()));
         stream.shutdown(std::net::Shutdown::Both).unwrap();
