@@ -160,32 +160,44 @@ fn candidates(program: &[u8], path: Option<&[u8]>) -> Result<Vec<CString>, NulEr
 
 /// Why a command did not start; shown, it is the sentence that follows `spawn failed: `.
 #[derive(Debug)]
-pub(crate) struct StartError {
-    pub(crate) reason: String,
-    /// The error's number.
-    pub(crate) errno: Option<i32>,
+pub(crate) struct StartError(Box<StartFailure>);
+
+#[derive(Debug)]
+struct StartFailure {
+    reason: String,
+    errno: Option<i32>,
     /// The file that it was about.
     path: Option<Vec<u8>>,
 }
 
 impl StartError {
     fn new(error: &io::Error, path: Option<&[u8]>) -> Self {
-        Self {
+        Self(Box::new(StartFailure {
             reason: os_error::sentence(error),
             errno: error.raw_os_error(),
             path: path.map(<[u8]>::to_vec),
-        }
+        }))
+    }
+
+    /// The reason alone, without the file that it was about.
+    pub(crate) fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// The error's number.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        self.0.errno
     }
 }
 
 impl StartError {
     /// One that is no error of the operating system's.
     fn of_ours(reason: &str) -> Self {
-        Self {
+        Self(Box::new(StartFailure {
             reason: reason.to_owned(),
             errno: None,
             path: None,
-        }
+        }))
     }
 }
 
@@ -197,8 +209,8 @@ impl From<NulError> for StartError {
 
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.reason)?;
-        match &self.path {
+        formatter.write_str(self.reason())?;
+        match &self.0.path {
             Some(path) => write!(formatter, ": {}", quoted(&shown(path))),
             None => Ok(()),
         }

@@ -65,13 +65,11 @@ pub enum Kind {
 
 /// What is wrong with a stream of entries: one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryError {
-    sentence: String,
-}
+pub struct EntryError(Refusal);
 
 impl fmt::Display for EntryError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.sentence)
+        self.0.fmt(formatter)
     }
 }
 
@@ -79,7 +77,7 @@ impl std::error::Error for EntryError {}
 
 impl From<EntryError> for Refusal {
     fn from(error: EntryError) -> Self {
-        Self::new(error.sentence)
+        error.0
     }
 }
 
@@ -164,11 +162,9 @@ impl Entry {
 /// [`EntryError`] where that is over [`MAX_ENTRY_BYTES`].
 pub fn check_length(bytes: usize) -> Result<(), EntryError> {
     if bytes > MAX_ENTRY_BYTES {
-        return Err(EntryError {
-            sentence: format!(
-                "bad entry: its frame of {bytes} bytes is longer than the limit of {MAX_ENTRY_BYTES}"
-            ),
-        });
+        return Err(EntryError(Refusal::new(format!(
+            "bad entry: its frame of {bytes} bytes is longer than the limit of {MAX_ENTRY_BYTES}"
+        ))));
     }
     Ok(())
 }
@@ -218,15 +214,12 @@ fn depth(path: &[u8]) -> usize {
 }
 
 fn fault(what: &str, path: &[u8], reason: &str) -> EntryError {
-    EntryError {
-        sentence: format!("{what} {} {reason}", quoted(&shown(path))),
-    }
+    let path = quoted(&shown(path));
+    EntryError(Refusal::new([what, " ", &path, " ", reason].concat()))
 }
 
 fn bad(reason: &dyn fmt::Display) -> EntryError {
-    EntryError {
-        sentence: format!("bad entry: {reason}"),
-    }
+    EntryError(Refusal::new(format!("bad entry: {reason}")))
 }
 
 /// A member that every entry of its kind has.

@@ -61,8 +61,8 @@ pub(crate) fn serve(
         }
         Ok(Err(error)) => {
             // Without the shell's path, which is from the environment.
-            log::failure(&format_args!("run: spawn failed: {}", error.reason));
-            let errno = error.errno.filter(|_| asks_more).and_then(os_error::name);
+            log::failure(&format_args!("run: spawn failed: {}", error.reason()));
+            let errno = error.errno().filter(|_| asks_more).and_then(os_error::name);
             Refusal::new(format!("spawn failed: {error}")).with_errno(errno)
         }
         Err(refusal) => {
