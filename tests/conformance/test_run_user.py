@@ -7,9 +7,11 @@ import subprocess
 import sys
 
 import agents
+import flow
 import pytest
+from flow import END, data
 from host import JSON, frame, request, text
-from processes import children, runs, wait_until
+from processes import children, runs, stat, wait_until
 
 pytestmark = pytest.mark.ours("the published agent runs everything as itself")
 
@@ -180,6 +182,32 @@ def test_user_who_stops_what_becomes_theirs_does_not_hold_the_agent(start_agent,
     wait_until(is_refused, 20, "a command is stopped before it has started")
     # What was late to die is reaped with the next command.
     wait_until(lambda: agent.run("true").control["exit_code"] == 0 and not children(agent.pid), agent.at_once, "it is reaped")
+
+
+@as_root
+@pytest.mark.native("an emulator is stopped at other places")
+def test_users_command_that_is_stopped_before_it_starts_holds_no_others_input_open(start_agent, stopped_user, folder):
+    agent = start_agent()
+    directory = str(slow_directory(folder))
+
+    def stopped_children():
+        return [pid for pid in children(agent.pid) if (stat(pid) or "?")[0] == "T"]
+
+    def executes_nothing(pid):
+        return os.readlink(f"/proc/{pid}/exe") == os.readlink(f"/proc/{agent.pid}/exe")
+
+    for _ in range(40):
+        with flow.begun(agent, argv=["cat"]) as other, agent.connect() as late:
+            other.send(data(b"begun"))
+            other.read_stdout(b"begun")
+            late.send(request(op="run", argv=["true"], user=str(stopped_user), cwd=directory))
+            wait_until(lambda: stopped_children() or not late.silent_for(0), agent.patience, "it is stopped, or has ended")
+            if any(map(executes_nothing, stopped_children())):
+                other.send(END)
+                assert other.read_answer().control["exit_code"] == 0
+                assert late.silent_for(0)
+                return
+    raise AssertionError("no command was stopped before it had started")
 
 
 def test_user_that_the_agent_may_not_become_is_a_spawn_failure_with_its_errno(start_agent):
