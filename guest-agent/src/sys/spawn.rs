@@ -257,7 +257,6 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
         });
     }
     if let Err(error) = read {
-        super::process::kill_group(pid);
         reap_failed(pid);
         return Err(SpawnError::System(error));
     }
@@ -328,8 +327,38 @@ fn comes_within(reader: &OwnedFd, limit: Duration) -> bool {
         .is_ok_and(|ready| ready == 1)
 }
 
-/// Waits for a child that is about to exit, or was just killed.
+/// Waits for a child that is about to exit. It is killed, since it may be another user's by now, whose processes
+/// may stop it before it does.
 fn reap_failed(pid: Pid) {
+    super::process::kill_number(pid.0);
     // SAFETY: no status is asked for, which a null pointer says.
     let _ = super::uninterrupted(|| checked(unsafe { libc::waitpid(pid.0, ptr::null_mut(), 0) }));
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn child_that_is_stopped_before_it_exits_is_reaped() {
+        let words = [c"/bin/sleep", c"1000"].map(CString::from);
+        let program = Program {
+            candidates: &words[..1],
+            arguments: &words,
+            environment: &[],
+            ignored_signals: &[],
+            oom_score_adjustment: None,
+            descriptor_limit: None,
+            identity: None,
+            directory: c"",
+        };
+        let child = spawn_with(&program, Streams::Outputs).ok().unwrap();
+        let mut status = 0;
+        // SAFETY: takes no pointer.
+        checked(unsafe { libc::kill(child.pid.0, libc::SIGSTOP) }).unwrap();
+        // SAFETY: `status` lives through the call.
+        checked(unsafe { libc::waitpid(child.pid.0, &raw mut status, libc::WUNTRACED) }).unwrap();
+        assert!(libc::WIFSTOPPED(status));
+        reap_failed(child.pid);
+        assert!(super::super::process::reap(child.pid).is_err());
+    }
 }
