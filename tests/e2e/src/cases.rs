@@ -6,6 +6,7 @@ mod file;
 mod init;
 pub(crate) mod resume;
 mod shutdown;
+mod stream;
 mod tree;
 
 use crate::guest::{Checked, Guest};
@@ -76,6 +77,14 @@ pub(crate) const ALL: &[Case<Guest>] = &[
         file::full_disk,
     ),
     ("file_of_proc_without_a_size_comes_whole", file::proc),
+    (
+        "streams_of_a_forwarded_ports_clients_arrive_whole",
+        stream::forwarded,
+    ),
+    (
+        "stream_to_a_socket_that_nobody_listens_on_is_refused_with_the_reason",
+        stream::refused,
+    ),
     (
         "tree_of_files_comes_back_the_same_with_modes_and_links",
         tree::there_and_back,
