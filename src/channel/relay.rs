@@ -15,15 +15,19 @@ use super::{ChannelError, STALL_LIMIT};
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sendmsg, shutdown};
+use rustix::io::{Errno, readv};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown};
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// So many reads of one side come between two waits, in which the other side and the cancelling are heard.
 const MAX_READS: usize = 4;
+
+/// So many frames are read from the client in one call, and sent in one.
+const FRAMES: usize = 2;
+const FRAME_BYTES: usize = HEADER_BYTES + MAX_CHUNK_BYTES;
 
 /// So many pieces of what the agent said go in one call.
 const MAX_PIECES: usize = 16;
@@ -55,7 +59,7 @@ impl OpenStream {
             client,
             window: Window::new(),
             up: Up {
-                frame: vec![0; HEADER_BYTES + MAX_CHUNK_BYTES].into_boxed_slice(),
+                frames: vec![0; FRAMES * FRAME_BYTES].into_boxed_slice(),
                 unsent: 0..0,
                 has_ended: false,
                 is_refused: false,
@@ -88,11 +92,11 @@ struct Relay<'stream> {
 
 /// From the client to the guest.
 struct Up {
-    /// A header and its payload.
-    frame: Box<[u8]>,
-    /// What of it is not sent yet.
+    /// Headers, each with its payload; all but the last are full.
+    frames: Box<[u8]>,
+    /// What of them is not sent yet.
     unsent: Range<usize>,
-    /// Whether the client has said all; its EOF frame is in `frame`, or has been.
+    /// Whether the client has said all; its EOF frame is in `frames`, or has been.
     has_ended: bool,
     /// Whether the agent takes no more.
     is_refused: bool,
@@ -206,8 +210,8 @@ impl Relay<'_> {
 
     fn takes_from_client(&self) -> bool {
         let up = &self.up;
-        // A whole frame's worth: credit comes until there is room for three of them.
-        let has_room = self.window.room() >= MAX_CHUNK_BYTES;
+        // All that one read gives: credit comes until there is room for three frames.
+        let has_room = self.window.room() >= FRAMES * MAX_CHUNK_BYTES;
         up.unsent.is_empty() && !up.has_ended && !up.is_refused && has_room
     }
 
@@ -222,16 +226,10 @@ impl Relay<'_> {
             if !can_read || !self.takes_from_client() {
                 break;
             }
-            let payload = &mut self.up.frame[HEADER_BYTES..];
-            match recv(self.client, payload, RecvFlags::empty()) {
-                Ok((_, 0)) => {
-                    self.up.has_ended = true;
-                    self.set_header(FrameType::EOF, 0);
-                }
-                Ok((_, count)) => {
-                    can_read = count == MAX_CHUNK_BYTES;
+            match self.up.read(self.client) {
+                Ok(count) => {
+                    can_read = count == FRAMES * MAX_CHUNK_BYTES;
                     self.window.sent(count);
-                    self.set_header(FrameType::DATA, count);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => break,
                 Err(_) => return Some(StreamEnd::BrokenHere),
@@ -241,16 +239,10 @@ impl Relay<'_> {
         None
     }
 
-    fn set_header(&mut self, frame_type: FrameType, payload_bytes: usize) {
-        let header = FrameHeader::new(frame_type, payload_bytes).encode();
-        self.up.frame[..HEADER_BYTES].copy_from_slice(&header);
-        self.up.unsent = 0..HEADER_BYTES + payload_bytes;
-    }
-
     /// Sends what fits. An agent that takes no more may have said something before: it is read to its end.
     fn send(&mut self) {
         while !self.up.unsent.is_empty() {
-            let unsent = &self.up.frame[self.up.unsent.clone()];
+            let unsent = &self.up.frames[self.up.unsent.clone()];
             match self.exchange.try_write(unsent) {
                 Ok(0) => return,
                 Ok(count) => {
@@ -338,6 +330,34 @@ impl Relay<'_> {
             self.down.is_told = true;
         }
         None
+    }
+}
+
+impl Up {
+    /// Makes frames of what there is to read; of the end, too. How much that was.
+    fn read(&mut self, client: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let mut payloads = self
+            .frames
+            .chunks_exact_mut(FRAME_BYTES)
+            .map(|frame| IoSliceMut::new(&mut frame[HEADER_BYTES..]));
+        let mut payloads: [IoSliceMut<'_>; FRAMES] =
+            std::array::from_fn(|_| payloads.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+        let count = readv(client, &mut payloads)?;
+        let mut rest = count;
+        for frame in self.frames.chunks_exact_mut(FRAME_BYTES) {
+            let payload_bytes = rest.min(MAX_CHUNK_BYTES);
+            let frame_type = match count {
+                0 => FrameType::EOF,
+                _ => FrameType::DATA,
+            };
+            let header = FrameHeader::new(frame_type, payload_bytes).encode();
+            frame[..HEADER_BYTES].copy_from_slice(&header);
+            rest -= payload_bytes;
+        }
+        self.has_ended = count == 0;
+        let headers = count.div_ceil(MAX_CHUNK_BYTES).max(1);
+        self.unsent = 0..headers * HEADER_BYTES + count;
+        Ok(count)
     }
 }
 
