@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 BYTES = 1 << 30
-ROUNDS = 5
+ROUNDS = 9
 
 
 def processor_seconds(process: int) -> float:
@@ -39,14 +39,17 @@ class Streams:
         """A program that listens on a free port, which is told."""
         return self.start(self.relay, *words).stdout.readline().strip()
 
+    def wait_until(self, condition) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            if time.monotonic() > deadline:
+                sys.exit("check-host-promises: a relay neither listens nor ends")
+            time.sleep(0.01)
+
     def by_relays(self, target: str, path: str) -> tuple[str, list[int]]:
         """Two relays in a row, with a Unix socket between them: the port, and who they are."""
         second = self.start(self.relay, "relay", path, target)
-        deadline = time.monotonic() + 10
-        while not Path(path).exists():
-            if time.monotonic() > deadline:
-                sys.exit("forward_throughput: the relay does not listen")
-            time.sleep(0.01)
+        self.wait_until(Path(path).exists)
         first = self.start(self.relay, "relay", "0", path)
         return first.stdout.readline().strip(), [first.pid, second.pid]
 
@@ -57,7 +60,7 @@ class Streams:
         subprocess.run([self.relay, "talk", port, str(count)], check=True, timeout=120)
         took = time.monotonic() - began
         # What a child computed counts once it was waited for.
-        time.sleep(0.1)
+        self.wait_until(lambda: not any(Path(f"/proc/{process}/task/{process}/children").read_text() for process in between))
         return max(processor_seconds(process) - seen for process, seen in zip(between, before)), took
 
 
