@@ -4,6 +4,7 @@ mod agent;
 mod command;
 mod file;
 mod init;
+mod interactive;
 pub(crate) mod resume;
 mod shutdown;
 mod stream;
@@ -67,6 +68,22 @@ pub(crate) const ALL: &[Case<Guest>] = &[
     (
         "daemon_of_a_session_of_its_own_outlives_its_request",
         command::daemon,
+    ),
+    (
+        "input_of_8_mib_comes_back_from_cat_the_same",
+        interactive::input,
+    ),
+    (
+        "signals_reach_a_command_whose_input_is_blocked",
+        interactive::signal,
+    ),
+    (
+        "terminal_has_its_size_and_follows_a_resize",
+        interactive::terminal,
+    ),
+    (
+        "login_shell_on_a_terminal_answers_keys_and_its_jobs_end_with_it",
+        interactive::shell,
     ),
     ("files_of_every_size_come_back_the_same", file::sizes),
     ("file_keeps_its_mode_and_replaces_the_old_one", file::mode),
