@@ -128,6 +128,18 @@ def test_deadline_ends_every_process_of_the_session_and_no_other(agent, marks):
         assert only_the_session_lives(agent, pids)
 
 
+def test_deadline_holds_while_the_host_sends_signals_without_end(agent):
+    # Each signal has the agent go through all processes. A large frame before has it read much at once.
+    line = f"{PLAIN}; for each in $(seq 300); do sleep 1000 & done; echo ready; wait"
+    flood = data(bytes(5000)) + signal("CONT") * 4000
+    begun_at = time.monotonic()
+    with running(agent, line, timeout=2) as host:
+        host.wait_stdout(b"ready")
+        host.send(flood)
+        assert host.answer().last == b'{"ok": true, "op": "timeout", "timeout": 2.0}'
+        assert time.monotonic() - begun_at < 2 + agent.at_once
+
+
 def test_wrong_frame_ends_every_process_of_the_session_and_no_other(agent, marks):
     with begun(agent, f"{jobs(marks)} {marks.tell_pid('shell')}; {marks.until('never')}") as connection:
         pids = [marks.pid("shell"), *left_behind(marks)]

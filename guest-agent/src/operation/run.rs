@@ -100,6 +100,8 @@ struct Run<'connection, 'stop> {
     stdin: Option<OwnedFd>,
     input: Input,
     host: HostFrames,
+    /// Whether what has been received may say more.
+    hears_more: bool,
     /// Why control frames were refused.
     refused: Vec<String>,
     /// The side of the command's terminal that its processes have.
@@ -131,6 +133,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             stdin: ends.stdin,
             input: Input::new(),
             host: HostFrames::new(asked.has_input),
+            hears_more: true,
             asked,
             refused: Vec::new(),
             terminal: ends.terminal,
@@ -182,7 +185,6 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
     }
 
     fn stream(&mut self, deadline: Option<Instant>) -> Result<Over, Broken> {
-        self.hear()?;
         loop {
             let is_over = self.is_over();
             let deadline = deadline.filter(|_| self.output_open.is_none());
@@ -208,18 +210,20 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             };
             let woken = self.connection.wait(until)?;
             self.note(woken)?;
-            if self.connection.is_readable() {
+            if !self.hears_more && self.connection.is_readable() {
                 self.connection.receive_some()?;
-                self.hear()?;
+                self.hears_more = true;
             }
+            self.hear()?;
             self.hand_on();
             self.step()?;
         }
     }
 
-    /// Whether the command has exited, its outputs have ended, and all is sent.
+    /// Whether the command has exited, its outputs have ended, all is sent, and what has been received is heard.
     fn is_over(&self) -> bool {
-        self.leader_exited && self.frame_is_sent() && self.outputs.have_ended()
+        let is_silent = self.outputs.have_ended() && self.frame_is_sent();
+        self.leader_exited && is_silent && !self.hears_more
     }
 
     fn frame_is_sent(&self) -> bool {
@@ -233,7 +237,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         } else {
             self.connection.is_writable()
         };
-        can_move || self.connection.is_readable() || self.input.can_go_on()
+        can_move || self.hears_more || self.connection.is_readable() || self.input.can_go_on()
     }
 
     fn note(&mut self, woken: Woken) -> Result<(), ConnectionError> {
@@ -265,7 +269,8 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         Ok(())
     }
 
-    /// Acts on what the host has sent.
+    /// Acts on what the host has sent, up to the first control frame: carried out, one may take as long as it takes
+    /// to go through all processes, and there may be a thousand at once.
     fn hear(&mut self) -> Result<(), Broken> {
         while let Some(step) = self.host.next(self.connection)? {
             let sink = self.stdin.as_ref().or(self.outputs.terminal());
@@ -288,9 +293,11 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                             self.refused.push(refusal.sentence().to_owned());
                         }
                     }
+                    return Ok(());
                 }
             }
         }
+        self.hears_more = false;
         Ok(())
     }
 
