@@ -26,8 +26,8 @@ def test_what_is_typed_is_echoed_and_read(agent):
 
 @pytest.mark.parametrize(("byte", "name"), [(b"\x03", "INT"), (b"\x1c", "QUIT")], ids=["Ctrl-C", "Ctrl-backslash"])
 def test_interrupting_byte_goes_to_the_foreground(agent, marks, byte, name):
-    line = f"trap 'echo heard; exit 7' {name}; {marks.until_acting_on(name, 'never')}"
-    with begun(agent, f"{PLAIN}; echo ready; {line}") as connection:
+    line = f"trap 'echo heard; exit 7' {name}; echo ready; {marks.until_acting_on(name, 'never')}"
+    with begun(agent, f"{PLAIN}; {line}") as connection:
         connection.read_stdout(b"ready\n")
         connection.send(data(byte))
         answer = connection.read_answer()
