@@ -182,6 +182,40 @@ fn what_was_written_arrives_though_the_stream_is_dropped() {
 }
 
 #[test]
+fn what_was_written_arrives_though_the_stream_is_dropped_with_answers_unread() {
+    let (dropped, wait) = channel::<()>();
+    let (told, heard) = channel();
+    let (_peer, guest) = guest_that(r#""connect""#, vec![], move |mut stream| {
+        let data = encode_frame(FrameType::DATA, b"hello");
+        // Before anything is read, and once more when nobody is there to read it.
+        stream.write_all(&data).unwrap();
+        wait.recv().unwrap();
+        stream.write_all(&data).unwrap();
+        let mut all = Vec::new();
+        let mut owed = 0;
+        while let Ok((FrameType::DATA, payload)) = frame(&mut stream) {
+            all.extend_from_slice(&payload);
+            owed += payload.len();
+            if owed >= 65_536 {
+                let credit = format!(r#"{{"op": "credit", "bytes": {owed}}}"#);
+                let credit = encode_frame(FrameType::JSON, credit.as_bytes());
+                if stream.write_all(&credit).is_err() {
+                    break;
+                }
+                owed = 0;
+            }
+        }
+        told.send(all).unwrap();
+    });
+    let bytes = pattern(300_000);
+    let mut stream = guest.open_stream(&any_target(), LIMIT).unwrap();
+    stream.write_all(&bytes).unwrap();
+    drop(stream);
+    dropped.send(()).unwrap();
+    assert!(heard.recv_timeout(LIMIT).unwrap() == bytes);
+}
+
+#[test]
 fn cancelled_guest_ends_a_read_that_waits() {
     let agent = Agent::start();
     let guest = guest_of(&agent);

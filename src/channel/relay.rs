@@ -14,10 +14,14 @@ use super::window::Window;
 use super::{ChannelError, STALL_LIMIT};
 use crate::cancel::Cancel;
 use crate::deadline::Deadline;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, readv};
-use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sendmsg, shutdown};
+use rustix::net::sockopt::socket_domain;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, sendmsg, shutdown,
+};
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
+use smolvm_protocol::request::WINDOW_BYTES;
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -57,6 +61,7 @@ impl OpenStream {
             exchange: &mut self.exchange,
             cancel: &self.cancel,
             client,
+            is_unix: socket_domain(client).is_ok_and(|domain| domain == AddressFamily::UNIX),
             window: Window::new(),
             up: Up {
                 frames: vec![0; FRAMES * FRAME_BYTES].into_boxed_slice(),
@@ -81,6 +86,9 @@ struct Relay<'stream> {
     exchange: &'stream mut Exchange,
     cancel: &'stream Cancel,
     client: BorrowedFd<'stream>,
+    /// Whether the client's is a Unix socket: what it had said when it was closed is there to read still, though it had not
+    /// read all itself (`ECONNRESET` tells of that).
+    is_unix: bool,
     window: Window,
     up: Up,
     down: Down,
@@ -134,12 +142,11 @@ impl Relay<'_> {
         }
         loop {
             let ready = self.wait()?;
-            if ready.client.contains(PollFlags::ERR) {
+            if ready.client.contains(PollFlags::ERR) && !self.is_unix {
                 return Ok(StreamEnd::BrokenHere);
             }
-            if ready.client.contains(PollFlags::HUP) && !self.is_closed {
-                self.is_closed = true;
-                self.limit = (!self.down.is_told).then(|| Deadline::after(STALL_LIMIT));
+            if ready.client.contains(PollFlags::HUP) {
+                self.note_closed();
             }
             if let Some(end) = self.carry_down(Ready::to_read(ready.agent))? {
                 return Ok(end);
@@ -202,6 +209,27 @@ impl Relay<'_> {
         })
     }
 
+    fn note_closed(&mut self) {
+        if !self.is_closed {
+            self.is_closed = true;
+            self.limit = (!self.down.is_told).then(|| Deadline::after(STALL_LIMIT));
+        }
+    }
+
+    /// Whether the client was closed, and the agent is yet to hand on a part of what it had said.
+    fn is_closed_and_unheard(&mut self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.client, PollFlags::empty())];
+        let is_polled = poll(&mut fds, Some(&Timespec::default())).is_ok();
+        if !self.is_unix || !is_polled || !fds[0].revents().contains(PollFlags::HUP) {
+            return false;
+        }
+        self.note_closed();
+        let up = &self.up;
+        // Less than a frame's worth may never be credited.
+        let is_under_way = WINDOW_BYTES - self.window.room() >= MAX_CHUNK_BYTES;
+        !up.is_refused && (!up.has_ended || !up.unsent.is_empty() || is_under_way)
+    }
+
     fn broken_there(&self) -> StreamEnd {
         StreamEnd::BrokenThere {
             was_heard: self.down.is_told,
@@ -232,6 +260,8 @@ impl Relay<'_> {
                     self.window.sent(count);
                 }
                 Err(Errno::AGAIN | Errno::INTR) => break,
+                // Told once; its end is behind.
+                Err(Errno::CONNRESET) if self.is_unix => break,
                 Err(_) => return Some(StreamEnd::BrokenHere),
             }
             self.send();
@@ -321,6 +351,8 @@ impl Relay<'_> {
             match sendmsg(self.client, slices, &mut nothing, SendFlags::NOSIGNAL) {
                 Ok(count) => self.down.given(count),
                 Err(Errno::AGAIN | Errno::INTR) => {}
+                // Nobody reads it any more, and the target is to get the rest.
+                Err(_) if self.is_closed_and_unheard() => self.down.pieces.clear(),
                 Err(_) => return Some(StreamEnd::BrokenHere),
             }
         }
