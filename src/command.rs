@@ -99,7 +99,9 @@ impl Command<'static> {
                 input,
                 controls: Some(&*controls),
             };
-            guest.run(cancel, &command, streams)
+            let ended = guest.run(cancel, &command, streams);
+            controls.close();
+            ended
         })
     }
 }

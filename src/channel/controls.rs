@@ -15,7 +15,8 @@ const MAX_WAITING: usize = 64;
 /// Control frames that wait to be sent.
 #[derive(Debug)]
 pub(crate) struct Controls {
-    waiting: Mutex<VecDeque<Control>>,
+    /// None once the command is over.
+    waiting: Mutex<Option<VecDeque<Control>>>,
     /// Readable while there are some.
     wake: OwnedFd,
 }
@@ -27,14 +28,18 @@ impl Controls {
     /// Where the process has no descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Some(VecDeque::new())),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         })
     }
 
-    /// Adds one behind those that wait; false where there is no room. A new size takes the place of one that waits.
+    /// Adds one behind those that wait; false where there is no room. A new size takes the place of one that waits. None is
+    /// kept once the command is over.
     pub(crate) fn add(&self, control: Control) -> bool {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(waiting) = &mut *waiting else {
+            return true;
+        };
         if matches!(control, Control::Resize(_)) {
             waiting.retain(|other| !matches!(other, Control::Resize(_)));
         }
@@ -50,11 +55,17 @@ impl Controls {
     /// Takes the first of them.
     pub(super) fn take(&self) -> Option<Control> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = waiting.as_mut()?;
         let control = waiting.pop_front();
         if waiting.is_empty() {
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         }
         control
+    }
+
+    /// Notes that the command is over.
+    pub(crate) fn close(&self) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
