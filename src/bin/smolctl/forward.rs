@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::guest::channel_to;
 use crate::output::print_line;
 use anyhow::Context;
+use rustix::io::Errno;
 use serde_json::json;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::CONNECT;
@@ -18,8 +19,8 @@ use smolvm_host::printable::printable;
 use smolvm_host::{Guest, GuestError, StreamTarget};
 use socket_file::SocketFile;
 use std::ffi::OsStr;
-use std::io::Write;
-use std::net::TcpListener;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,7 +58,8 @@ impl Bound {
         let (listener, shown, file) = match &way.local {
             Local::Tcp { host, port } => {
                 let cannot = || format!("cannot listen on {}", way.local);
-                let listener = TcpListener::bind((host.as_str(), *port));
+                let addresses = (host.as_str(), *port).to_socket_addrs();
+                let listener = addresses.and_then(listen_at);
                 let listener = listener.with_context(cannot).map_err(Failure::local)?;
                 let address = listener.local_addr().map_err(Failure::local)?;
                 (Listener::from(listener), address.to_string(), None)
@@ -85,6 +87,24 @@ impl Bound {
             false => format!("{} -> {to} in {target}", printable(&self.shown)),
         }
     }
+}
+
+/// Listens at the first address that this machine has: one that is taken is not made up for by another of the same name.
+fn listen_at(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpListener> {
+    let mut last = io::Error::other("the name has no address");
+    for address in addresses {
+        match TcpListener::bind(address) {
+            Err(error) if is_of_another_machine(&error) => last = error,
+            outcome => return outcome,
+        }
+    }
+    Err(last)
+}
+
+/// Also where it has no addresses of that kind, such as IPv6.
+fn is_of_another_machine(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Serves until we are told to end, or one of the sockets cannot be served any more.
@@ -138,9 +158,28 @@ impl Complaints<'_> {
         *last = Some(Instant::now());
         if let Some(sentence) = Failure::guest(self.target, error).sentence() {
             let _ = writeln!(
-                std::io::stderr(),
+                io::stderr(),
                 "smolctl: a client was turned away: {sentence}"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_that_is_taken_is_not_made_up_for_by_another_of_the_name() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let [foreign, ours, other] =
+            [[192, 0, 2, 1], [127, 0, 0, 1], [127, 0, 0, 2]].map(|host| (host, port).into());
+        let error = listen_at([foreign, ours, other].into_iter()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let listener = listen_at([foreign, other].into_iter()).unwrap();
+        assert_eq!(listener.local_addr().unwrap(), other);
+        let error = listen_at([foreign].into_iter()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 }

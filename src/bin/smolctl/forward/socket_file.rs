@@ -4,13 +4,15 @@
 //! kind, is not.
 
 use rustix::fs::{Mode, fchmod};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as listen_on,
+    socket_with,
 };
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 /// Clients that wait to be accepted; the kernel's own limit may be lower.
@@ -43,7 +45,7 @@ pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let name = SocketAddrUnix::new(path).map_err(|_| {
         io::Error::other("the path is longer than the 107 bytes a socket's can have")
     })?;
-    remove_stale(path)?;
+    remove_stale(path, &name)?;
     let socket = socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -58,11 +60,19 @@ pub(crate) fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         identity: identity_of(path),
     };
     listen_on(&socket, BACKLOG)?;
-    Ok((socket.into(), file))
+    // Before that, it was to another who came at the same time what a dead process left.
+    match identity_of(path) == file.identity {
+        true => Ok((socket.into(), file)),
+        false => Err(in_use()),
+    }
+}
+
+fn in_use() -> io::Error {
+    io::Error::other("somebody listens there already; choose another path")
 }
 
 /// Removes a socket that nobody listens on.
-fn remove_stale(path: &Path) -> io::Result<()> {
+fn remove_stale(path: &Path, name: &SocketAddrUnix) -> io::Result<()> {
     let is_socket = match fs::symlink_metadata(path) {
         Ok(file) => file.file_type().is_socket(),
         Err(_) => return Ok(()),
@@ -73,12 +83,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             "there is a file that is no socket; remove it, or choose another path",
         ));
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(io::Error::other(
-            "somebody listens there already; choose another path",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Err(error) => Err(error),
+    let found = identity_of(path);
+    // Whoever has no room for one more client is not waited for.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&client, name) {
+        Ok(()) | Err(Errno::AGAIN) => Err(in_use()),
+        Err(Errno::CONNREFUSED) if identity_of(path) == found => fs::remove_file(path),
+        // Another has removed it.
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -86,6 +100,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn socket_is_this_users_alone_and_its_file_goes_with_it() {
@@ -110,6 +125,19 @@ mod tests {
         fs::write(&path, "content").unwrap();
         assert!(listen(&path).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"content");
+    }
+
+    #[test]
+    fn socket_whose_owner_takes_nobody_is_in_use_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let busy = UnixListener::bind(&path).unwrap();
+        listen_on(&busy, 0).unwrap();
+        let _waits = UnixStream::connect(&path).unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || told.send(listen(&path).err().unwrap().to_string()));
+        let sentence = heard.recv_timeout(std::time::Duration::from_secs(10));
+        assert!(sentence.unwrap().contains("somebody listens"));
     }
 
     #[test]
