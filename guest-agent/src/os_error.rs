@@ -7,8 +7,8 @@ use smolvm_protocol::text::{shown, word};
 use std::io;
 
 /// Words of the GNU C library, which the agents of the field mostly had, where musl has others: for
-/// the errors that files and processes can give.
-const WORDS: [(i32, &str); 9] = [
+/// the errors that files, processes and sockets can give.
+const WORDS: [(i32, &str); 15] = [
     (libc::EIO, "Input/output error"),
     (libc::ENOMEM, "Cannot allocate memory"),
     (libc::EXDEV, "Invalid cross-device link"),
@@ -18,6 +18,12 @@ const WORDS: [(i32, &str); 9] = [
     (libc::EOVERFLOW, "Value too large for defined data type"),
     (libc::EOPNOTSUPP, "Operation not supported"),
     (libc::EDQUOT, "Disk quota exceeded"),
+    (libc::ENOTTY, "Inappropriate ioctl for device"),
+    (libc::EPROTOTYPE, "Protocol wrong type for socket"),
+    (libc::EADDRNOTAVAIL, "Cannot assign requested address"),
+    (libc::ENETUNREACH, "Network is unreachable"),
+    (libc::ETIMEDOUT, "Connection timed out"),
+    (libc::EHOSTUNREACH, "No route to host"),
 ];
 
 /// An error without a path.
@@ -80,5 +86,7 @@ mod tests {
             sentence_about(&error, b"/it's\xff"),
             "[Errno 2] No such file or directory: \"/it's\u{fffd}\""
         );
+        let error = io::Error::from_raw_os_error(libc::ENETUNREACH);
+        assert_eq!(sentence(&error), "[Errno 101] Network is unreachable");
     }
 }

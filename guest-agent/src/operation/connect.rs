@@ -26,6 +26,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Between two tries at a Unix socket whose listener has too many waiting, which no event tells of.
 const BACKLOG_RETRY: Duration = Duration::from_millis(50);
 
+/// Frames of the target's that are sent before the host is heard again.
+const FRAMES_A_TURN: usize = 4;
+
 pub(crate) fn serve(
     connection: &mut Connection<'_>,
     request: ConnectRequest,
@@ -213,13 +216,27 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
                 // It fails where the target is gone, which is then read.
                 let _ = socket::shut_down_sending(&self.target);
             }
-            if self.input.is_reset() || (is_sent && !self.next_frame()) {
+            if self.input.is_reset() || !self.send_frames()? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Sends some of the frame under way and of those behind it: as much as both take at once, but a few
+    /// frames at most. False where the target has broken the connection.
+    fn send_frames(&mut self) -> Result<bool, ConnectionError> {
+        for _ in 0..FRAMES_A_TURN {
+            if self.sent == self.frame.len() && !self.next_frame() {
+                return Ok(false);
             }
             if self.sent < self.frame.len() && self.connection.is_writable() {
                 self.sent += self.connection.send_some(&self.frame[self.sent..])?;
             }
+            if self.sent < self.frame.len() || !self.readable || self.target_ended {
+                break;
+            }
         }
+        Ok(true)
     }
 
     /// Acts on what the host has sent.

@@ -13,7 +13,7 @@ use super::{checked, directory, file};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Names of `/proc` that are read at a time.
 const LISTING_BYTES: usize = 4096;
@@ -21,8 +21,9 @@ const LISTING_BYTES: usize = 4096;
 /// The longest `stat`: a name of 64 bytes and 51 numbers.
 const STAT_BYTES: usize = 2048;
 
-/// How often a session is gone through until nobody is found: who forks while it is may be missed once.
-const ROUNDS: u32 = 250;
+/// How long a session is gone through until nobody is found: who forks while it is may be missed once, and
+/// who is in uninterruptible sleep does not go.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 /// Between two rounds; killed processes take that to be gone.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(2);
@@ -42,7 +43,8 @@ pub(crate) fn has_others(leader: Pid) -> bool {
 
 /// Kills every other process of the leader's session.
 pub(crate) fn kill_others(leader: Pid) {
-    for _ in 0..ROUNDS {
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
         let mut found = false;
         for_each(leader, &mut |member| {
             if member.pid != leader {
@@ -50,7 +52,7 @@ pub(crate) fn kill_others(leader: Pid) {
                 kill(leader, &member);
             }
         });
-        if !found {
+        if !found || Instant::now() >= deadline {
             return;
         }
         std::thread::sleep(BETWEEN_ROUNDS);

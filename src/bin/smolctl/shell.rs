@@ -15,6 +15,9 @@ use smolvm_host::channel::RUN_PTY;
 /// The agent sets `SHELL` for a command that has a user of its own.
 const LOGIN_SHELL: &str = r#"exec "${SHELL:-/bin/sh}" -l"#;
 
+/// Before that, where no directory is asked for: the user's home, if there is one.
+const TO_HOME: &str = r#"cd "${HOME:-/}" 2>/dev/null; "#;
+
 pub(crate) fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Result<u8, Failure> {
     check(&arguments.place)?;
     let Some(terminal) = Terminal::of_standard_input() else {
@@ -28,7 +31,11 @@ pub(crate) fn shell(arguments: &ShellArguments, cancel: &Cancel) -> Result<u8, F
     let guest = agent_of(target, cancel).map_err(Failure::of_run)?;
     // Asked before the terminal is raw, when Ctrl-C is a signal still.
     guest.require(RUN_PTY).map_err(as_failure)?;
-    let command = guest.command(LOGIN_SHELL).shell(Shell::Raw);
+    let line = match arguments.place.workdir {
+        Some(_) => LOGIN_SHELL.to_owned(),
+        None => [TO_HOME, LOGIN_SHELL].concat(),
+    };
+    let command = guest.command(line).shell(Shell::Raw);
     let command = placed(command.envs(environment), &arguments.place);
     let parting = hold(command, &terminal, Some(Escapes::default()), cancel);
     Ok(end_of(&parting.map_err(as_failure)?))
