@@ -75,6 +75,18 @@ fn shell_is_the_agents_own_in_the_directory_and_with_the_variables_asked_for() {
 }
 
 #[test]
+fn shell_begins_in_its_users_home_where_no_directory_is_asked_for() {
+    let agent = agent();
+    let terminal = Terminal::new();
+    let mut child = terminal.spawn(&mut smolctl(&agent, "shell", &["-e", "HOME=/usr"]));
+    let mut screen = terminal.screen();
+    terminal.type_keys("echo at $PWD.\r");
+    screen.read_until("at /usr.\r\n");
+    terminal.type_keys("exit\r");
+    assert_eq!(child.code(), Some(0));
+}
+
+#[test]
 fn terminal_in_the_guest_follows_ours() {
     let agent = agent();
     let terminal = Terminal::new();
