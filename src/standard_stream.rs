@@ -4,10 +4,10 @@
 //! signal from being heard. Nothing is buffered, so every byte is out as it comes.
 
 use crate::cancel::Cancel;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A pipe that is ready takes so much without blocking (PIPE_BUF in pipe(7)).
@@ -62,6 +62,22 @@ impl StandardStream {
         }
         Err(io::Error::other("interrupted"))
     }
+}
+
+/// Says something on standard error without waiting for whoever reads there: where nobody does, that is lost.
+pub fn show(text: &[u8]) {
+    let stderr = io::stderr();
+    let Ok(mut descriptor) = stderr.as_fd().try_clone_to_owned() else {
+        return;
+    };
+    let mut fds = [PollFd::new(&descriptor, PollFlags::OUT)];
+    if !poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
+        return;
+    }
+    if stderr.is_terminal() {
+        descriptor = never_blocking(&descriptor).unwrap_or(descriptor);
+    }
+    let _ = rustix::io::write(&descriptor, &text[..text.len().min(READY_BYTES)]);
 }
 
 /// The same terminal, opened anew: one that is ready may take a single byte, and block for the rest. Others who have ours

@@ -10,7 +10,8 @@ mod terminal;
 mod wait;
 
 use agent::Agent;
-use rustix::process::Signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
 use std::process::Command;
 use terminal::{Program, Screen, Terminal};
 use wait::{is_running, soon};
@@ -146,6 +147,21 @@ fn terminal_is_as_it_was_when_the_agent_is_lost_and_that_is_told() {
 }
 
 #[test]
+fn terminal_that_goes_without_a_signal_ends_the_command_as_leaving_it_does() {
+    let agent = agent();
+    let terminal = Terminal::new();
+    let command = ["-t", "-c", "echo $$ >started; exec sleep 600"];
+    let mut child = terminal.spawn(&mut smolctl(&agent, "run", &command));
+    let started = agent.folder().join("started");
+    let pid = || std::fs::read_to_string(&started).unwrap_or_default();
+    assert!(soon(|| pid().ends_with('\n')));
+    // It is nobody's controlling terminal: nobody gets SIGHUP.
+    drop(terminal);
+    assert_eq!(child.code(), Some(129));
+    assert!(soon(|| !is_running(pid().trim_end())));
+}
+
+#[test]
 fn terminal_that_shows_nothing_keeps_no_signal_from_being_heard() {
     let agent = agent();
     let terminal = Terminal::new();
@@ -153,6 +169,12 @@ fn terminal_that_shows_nothing_keeps_no_signal_from_being_heard() {
     let command = ["-t", "-c", "echo >started; exec yes"];
     let mut child = terminal.spawn(&mut smolctl(&agent, "run", &command));
     assert!(soon(|| agent.folder().join("started").exists()));
+    let end = terminal.end();
+    let is_full = || {
+        let mut fds = [PollFd::new(&end, PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec::default())).unwrap() == 0
+    };
+    assert!(soon(is_full));
     child.signal(Signal::TERM);
     assert_eq!(child.code(), Some(143));
     assert_eq!(terminal.modes(), before);
@@ -175,6 +197,28 @@ fn terminal_that_is_made_raw_anew_after_a_stop_stays_usable() {
     terminal.type_keys("echo on''ward\r");
     screen.read_until("onward\r\n");
     terminal.type_keys("exit\r");
+    assert_eq!(child.code(), Some(0));
+}
+
+#[test]
+fn signal_ends_us_though_we_were_stopped_and_another_job_has_the_terminal() {
+    let agent = agent();
+    let terminal = Terminal::new();
+    let job = r#"set -m
+        sh -c 'echo $$ >pid; exec "$@"' - "$@"
+        kill -s TERM %1; kill -s CONT %1
+        read line"#;
+    let words = smolctl(&agent, "shell", &[]);
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "sh", "-c", job, "-"]);
+    command.arg(words.get_program()).args(words.get_args());
+    let mut child = terminal.spawn(command.current_dir(agent.folder()));
+    assert!(soon(|| terminal.is_raw()));
+    let pid = std::fs::read_to_string(agent.folder().join("pid")).unwrap();
+    let pid = pid.trim_end();
+    kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::STOP).unwrap();
+    assert!(soon(|| !is_running(pid)));
+    terminal.type_keys("\n");
     assert_eq!(child.code(), Some(0));
 }
 

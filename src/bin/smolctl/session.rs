@@ -7,9 +7,11 @@ use crate::escape::{Escapes, HELP};
 use crate::terminal::{Raw, Terminal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio};
+use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGWINCH};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Ended;
+use smolvm_host::standard_stream::show;
 use smolvm_host::{Child, ChildStdin, Command, GuestError, Stdin};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::net::UnixStream;
@@ -21,7 +23,7 @@ const KEYS_BYTES: usize = 4096;
 pub(crate) enum Parting {
     /// The command has.
     Ended(Ended),
-    /// The user left it, which ended it.
+    /// The user left it, or their terminal is gone, which ended it.
     Left,
 }
 
@@ -57,8 +59,8 @@ pub(crate) fn hold(
     let Session { raw, child, .. } = session;
     drop(raw);
     if outcome.map_err(GuestError::Process)? {
-        begin_line();
         child.kill();
+        begin_line();
         return Ok(Parting::Left);
     }
     child
@@ -78,9 +80,8 @@ fn changes() -> io::Result<UnixStream> {
 
 /// What we say next does not stand behind a prompt.
 fn begin_line() {
-    let mut stderr = io::stderr();
-    if stderr.is_terminal() {
-        let _ = stderr.write_all(b"\r\n");
+    if io::stderr().is_terminal() {
+        show(b"\r\n");
     }
 }
 
@@ -95,7 +96,7 @@ struct Session<'terminal> {
 }
 
 impl Session<'_> {
-    /// Until the command ends, or its input, or somebody cancels: false; until the user leaves: true.
+    /// Until the command ends, or somebody cancels: false; until the user leaves, or our terminal is gone: true.
     fn hand_on(&mut self, mut stdin: ChildStdin, cancel: &Cancel) -> io::Result<bool> {
         ioctl_fionbio(&stdin, true)?;
         loop {
@@ -121,13 +122,12 @@ impl Session<'_> {
             if !changed.is_empty() {
                 self.follow_changes();
             }
-            // A terminal that is gone has an error to tell, whatever was asked for.
-            if !keys.is_empty() && self.kept.is_empty() {
-                match self.read_keys()? {
-                    Keys::Some => {}
-                    Keys::Leave => return Ok(true),
-                    Keys::End => return Ok(false),
-                }
+            // Whatever was asked for; mostly it is also told by a signal.
+            if keys.intersects(PollFlags::HUP | PollFlags::ERR) {
+                return Ok(true);
+            }
+            if !keys.is_empty() && !self.read_keys()? {
+                return Ok(true);
             }
             if !self.write_kept(&mut stdin)? {
                 return Ok(false);
@@ -138,33 +138,35 @@ impl Session<'_> {
     fn follow_changes(&mut self) {
         let mut bytes = [0; 64];
         while rustix::io::read(&self.changes, &mut bytes).is_ok_and(|count| count > 0) {}
-        // A terminal that is gone says so when it is read.
-        let _ = self.raw.enter();
+        if self.terminal.is_anothers() {
+            // As the kernel does with one who changes it all the same, but that would go on once we are told to end.
+            let _ = kill_current_process_group(Signal::TTOU);
+        } else {
+            // A terminal that is gone says so when it is read.
+            let _ = self.raw.enter();
+        }
         let (rows, cols) = self.terminal.size();
         let _ = self.child.resize(rows, cols);
     }
 
-    fn read_keys(&mut self) -> io::Result<Keys> {
+    /// False where there are no more: the user leaves, or the terminal is gone.
+    fn read_keys(&mut self) -> io::Result<bool> {
         let mut bytes = [0; KEYS_BYTES];
         let typed = match rustix::io::read(self.terminal, &mut bytes) {
-            // A terminal that is gone, which is mostly also told by a signal.
-            Ok(0) | Err(Errno::IO) => return Ok(Keys::End),
+            Ok(0) | Err(Errno::IO) => return Ok(false),
             Ok(count) => &bytes[..count],
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Keys::Some),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(true),
             Err(errno) => return Err(errno.into()),
         };
         let Some(escapes) = &mut self.escapes else {
             self.kept.extend_from_slice(typed);
-            return Ok(Keys::Some);
+            return Ok(true);
         };
         let wish = escapes.filter(typed, &mut self.kept);
         if wish.help {
-            let _ = io::stderr().write_all(HELP.as_bytes());
+            show(HELP.as_bytes());
         }
-        Ok(match wish.leave {
-            true => Keys::Leave,
-            false => Keys::Some,
-        })
+        Ok(!wish.leave)
     }
 
     /// False where the command is over.
@@ -182,11 +184,4 @@ impl Session<'_> {
         }
         Ok(true)
     }
-}
-
-/// What came of a look at the terminal.
-enum Keys {
-    Some,
-    Leave,
-    End,
 }

@@ -3,7 +3,8 @@
 //! Owns the modes. They are restored when [`Raw`] is dropped, which is on every way out: an error, a panic, a signal
 //! that asks us to end (those only cancel).
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 use smolvm_protocol::request::MAX_CELLS;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,13 +36,22 @@ impl Terminal {
         }
     }
 
+    /// Whether it is our controlling terminal, and another job is in its foreground: ours was stopped, and goes on behind.
+    pub(crate) fn is_anothers(&self) -> bool {
+        tcgetpgrp(&self.descriptor).is_ok_and(|foreground| foreground != getpgrp())
+    }
+
     /// Has it hand on every key, and print what it is sent, until the guard is dropped.
     ///
     /// # Errors
     /// Where it is gone.
     pub(crate) fn raw(&self) -> io::Result<Raw<'_>> {
-        let raw = Raw { terminal: self };
+        let mut raw = Raw {
+            terminal: self,
+            is_anothers: false,
+        };
         raw.enter()?;
+        raw.is_anothers = self.is_anothers();
         Ok(raw)
     }
 }
@@ -55,6 +65,8 @@ impl AsFd for Terminal {
 /// Keeps a terminal raw.
 pub(crate) struct Raw<'terminal> {
     terminal: &'terminal Terminal,
+    /// Whether it was another job's when it was made raw: ours may change it all the same.
+    is_anothers: bool,
 }
 
 impl Raw<'_> {
@@ -68,6 +80,10 @@ impl Raw<'_> {
 
 impl Drop for Raw<'_> {
     fn drop(&mut self) {
+        // Whose it is now has made it theirs; we would be stopped.
+        if !self.is_anothers && self.terminal.is_anothers() {
+            return;
+        }
         // Not once all output is out: a terminal that shows none must not keep us.
         let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.terminal.before);
     }
