@@ -10,7 +10,10 @@ mod target;
 mod wait;
 
 use agent::{Agent, LIMIT};
+use rustix::io::ioctl_fionbio;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
+use smolvm_host::guest::MAX_FORWARDED_STREAMS;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -205,6 +208,29 @@ fn refused_target_resets_its_client_is_told_once_a_second_and_costs_nobody_else(
     );
     assert!(first.ends_with(sentence), "{said}");
     assert!((1..5).contains(&said.lines().count()), "{said}");
+}
+
+#[test]
+fn standard_error_that_nobody_reads_costs_lines_and_nothing_else() {
+    let agent = Agent::start();
+    let (_reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    ioctl_fionbio(&writer, false).unwrap();
+    let ways = [format!("0:{}", tcp_echo()), "0:unix:/no/such".to_owned()];
+    let mut command = command(&agent, &[&ways[0], &ways[1]]);
+    let command = command.stdout(Stdio::piped()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut forwarder = Forwarder { child, stdout };
+    let (good, bad) = (forwarder.port(), forwarder.port());
+    for _ in 0..MAX_FORWARDED_STREAMS {
+        let error = connect(bad).read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+    assert_eq!(echoed(&connect(good), b"still"), b"still");
+    kill_process(Pid::from_child(&forwarder.child), Signal::TERM).unwrap();
+    assert!(soon(|| forwarder.child.try_wait().unwrap().is_some()));
+    assert_eq!(forwarder.child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -16,10 +16,11 @@ use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::CONNECT;
 use smolvm_host::guest::{ErrorKind, Listener};
 use smolvm_host::printable::printable;
+use smolvm_host::standard_stream::show;
 use smolvm_host::{Guest, GuestError, StreamTarget};
 use socket_file::SocketFile;
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -157,10 +158,7 @@ impl Complaints<'_> {
         }
         *last = Some(Instant::now());
         if let Some(sentence) = Failure::guest(self.target, error).sentence() {
-            let _ = writeln!(
-                io::stderr(),
-                "smolctl: a client was turned away: {sentence}"
-            );
+            show(format!("smolctl: a client was turned away: {sentence}\n").as_bytes());
         }
     }
 }
