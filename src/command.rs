@@ -338,7 +338,8 @@ impl Guest {
                 for feature in features {
                     self.require_by(feature, deadline)?;
                 }
-                Ok(channel.until(cancel).run_with(command, streams)?)
+                let channel = channel.until(cancel);
+                Ok(channel.run_with(request, streams, deadline)?)
             }
             Way::Ssh(_) if features.next().is_some() => Err(GuestError::NotOverSsh),
             Way::Ssh(channel) => {

@@ -308,6 +308,23 @@ fn agent_without_a_feature_is_said_to_lack_it_and_nothing_runs() {
     assert_lacks("run_signal", &child.signal(Signal::TERM).unwrap_err());
 }
 
+#[test]
+fn deadline_counts_the_time_that_the_agent_takes_to_tell_what_it_serves() {
+    let (_keep, silent) = mpsc::channel::<()>();
+    let json = r#"{"ok": true, "op": "pong", "agent_version": "9", "proto": 1, "features": ["run_stdin"]}"#;
+    let slow: Act = Box::new(move |mut stream| {
+        let _ = silent.recv_timeout(Duration::from_secs(2));
+        let _ = stream.write_all(&encode_frame(FrameType::JSON, json.as_bytes()));
+        drain(stream);
+    });
+    let peer = Peer::new(vec![slow, Box::new(drain)]);
+    let begun = Instant::now();
+    let command = guest_of(&peer).command("x").stdin(Stdin::piped());
+    let error = command.deadline(Duration::from_secs(3)).run().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(begun.elapsed() < Duration::from_millis(4500));
+}
+
 /// Reads a frame of a peer's host.
 fn read_frame(stream: &mut UnixStream) -> (u8, Vec<u8>) {
     let mut header = [0; 5];

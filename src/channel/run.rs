@@ -158,19 +158,20 @@ impl Channel {
             input: None,
             controls: None,
         };
-        self.run_with(command, streams)
+        let deadline = Deadline::after_optional(command.deadline);
+        self.run_with(&command.request, streams, deadline)
     }
 
     /// The same with input, signals and sizes of the terminal.
     pub(crate) fn run_with(
         &self,
-        command: &Command,
+        request: &RunRequest,
         streams: Streams<'_>,
+        deadline: Deadline,
     ) -> Result<Ended, ChannelError> {
-        let deadline = Deadline::after_optional(command.deadline);
-        let request = Request::Run(command.request.clone());
-        let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
-        let outcome = stream(&mut exchange, &command.request, streams, deadline);
+        let first = Request::Run(request.clone());
+        let mut exchange = self.begin(&first, Absence::IsAnError, deadline)?;
+        let outcome = stream(&mut exchange, request, streams, deadline);
         match outcome {
             Err(_) if self.cancel.is_cancelled() => {
                 exchange.hang_up();
