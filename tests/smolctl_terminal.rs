@@ -42,6 +42,13 @@ fn shell(agent: &Agent, terminal: &Terminal) -> (Program, Screen, String) {
     (child, screen, pid)
 }
 
+/// Whether a program on it would have to wait to show more.
+fn is_full(terminal: &Terminal) -> bool {
+    let end = terminal.end();
+    let mut fds = [PollFd::new(&end, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())).unwrap() == 0
+}
+
 #[test]
 fn shell_shows_what_is_typed_and_its_exit_code_is_ours() {
     let agent = agent();
@@ -169,14 +176,23 @@ fn terminal_that_shows_nothing_keeps_no_signal_from_being_heard() {
     let command = ["-t", "-c", "echo >started; exec yes"];
     let mut child = terminal.spawn(&mut smolctl(&agent, "run", &command));
     assert!(soon(|| agent.folder().join("started").exists()));
-    let end = terminal.end();
-    let is_full = || {
-        let mut fds = [PollFd::new(&end, PollFlags::OUT)];
-        poll(&mut fds, Some(&Timespec::default())).unwrap() == 0
-    };
-    assert!(soon(is_full));
+    assert!(soon(|| is_full(&terminal)));
     child.signal(Signal::TERM);
     assert_eq!(child.code(), Some(143));
+    assert_eq!(terminal.modes(), before);
+}
+
+#[test]
+fn terminal_that_shows_nothing_can_be_left() {
+    let agent = agent();
+    let terminal = Terminal::new();
+    let before = terminal.modes();
+    let mut child = terminal.spawn(&mut smolctl(&agent, "shell", &[]));
+    assert!(soon(|| terminal.is_raw()));
+    terminal.type_keys("exec yes\r");
+    assert!(soon(|| is_full(&terminal)));
+    terminal.type_keys("~.");
+    assert_eq!(child.code(), Some(129));
     assert_eq!(terminal.modes(), before);
 }
 

@@ -11,6 +11,7 @@ use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::{Ended, RUN_PTY};
 use smolvm_host::deadline::Deadline;
 use smolvm_host::printable::printable;
+use smolvm_host::standard_stream::show;
 use smolvm_host::{Command, Guest, Leftovers, Outcome, Shell, Signal, Stdin};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -126,7 +127,7 @@ pub(crate) fn end_of(parting: &Parting) -> u8 {
             exit_code(*outcome)
         }
         Parting::Left => {
-            say("left the shell, which ends as if its terminal were gone");
+            show(b"smolctl: left the shell, which ends as if its terminal were gone\n");
             SIGNAL + Signal::HUP.number()
         }
     }
