@@ -270,6 +270,29 @@ fn ends_and_resets_go_through_both_ways() {
 }
 
 #[test]
+fn client_whose_machine_may_be_gone_is_asked_for() {
+    let agent = Agent::start();
+    let mut forwarder = Forwarder::start(&agent, &[&format!("0:{}", tcp_echo())]);
+    let port = forwarder.port();
+    let mut client = connect(port);
+    client.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let ends = format!(
+        "0100007F:{port:04X} 0100007F:{:04X} 01",
+        client.local_addr().unwrap().port()
+    );
+    // proc(5): the timer that is active, 02 for keep-alive, stands behind the queues.
+    let has_timer = || {
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        let line = table.lines().find(|line| line.contains(&ends)).unwrap();
+        line.split_whitespace()
+            .nth(5)
+            .is_some_and(|timer| timer.starts_with("02:"))
+    };
+    assert!(soon(has_timer));
+}
+
+#[test]
 fn sixty_four_are_carried_at_once_a_further_one_waits_and_nothing_is_left() {
     let agent = Agent::start();
     let way = format!("0:{}", tcp_echo());

@@ -25,6 +25,9 @@ pub const MAX_FORWARDED_STREAMS: usize = 64;
 /// How long to wait before the next try where this process has no descriptor left.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a TCP client may be silent before its machine is asked whether it is there; the kernel's limits say how often.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// A socket here that clients connect to.
 #[derive(Debug)]
 pub enum Listener {
@@ -142,6 +145,9 @@ impl Client {
         if is_tcp {
             // What the guest says goes on as it comes; without this, only slower.
             let _ = sockopt::set_tcp_nodelay(&socket, true);
+            // A client whose machine is gone never says so, and would hold its permit for ever.
+            let _ = sockopt::set_tcp_keepidle(&socket, SILENCE);
+            let _ = sockopt::set_socket_keepalive(&socket, true);
         }
         Self { socket, is_tcp }
     }
