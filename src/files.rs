@@ -247,9 +247,42 @@ fn knows_its_size(file: &File, size: u64) -> io::Result<bool> {
     }
 }
 
+/// What a short file, device or pipe holds. It is kept in memory alone, since it may be secret.
+///
+/// # Errors
+/// Where it is a directory or cannot be read, and where `cancel` was told so meanwhile;
+/// [`io::ErrorKind::FileTooLarge`] where it holds more than `limit` bytes.
+pub fn read_short(path: &Path, limit: usize, cancel: &Cancel) -> io::Result<Vec<u8>> {
+    let file = open_at_once(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::other("is a directory"));
+    }
+    let mut all = Vec::new();
+    read_to_end(&file, cancel, Deadline::NEVER, |piece| {
+        if piece.len() > limit - all.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        all.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
 /// A copy that has no name, so that nothing of it stays: the protocol wants the size first.
 fn spool(source: &File, cancel: &Cancel, deadline: Deadline) -> io::Result<File> {
     let mut copy = tempfile::tempfile()?;
+    read_to_end(source, cancel, deadline, |piece| copy.write_all(piece))?;
+    copy.rewind()?;
+    Ok(copy)
+}
+
+/// Hands on what there is, piece by piece, to its end.
+fn read_to_end(
+    source: &File,
+    cancel: &Cancel,
+    deadline: Deadline,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let mut fds = [
@@ -269,16 +302,14 @@ fn spool(source: &File, cancel: &Cancel, deadline: Deadline) -> io::Result<File>
             return Err(io::Error::new(io::ErrorKind::TimedOut, late));
         }
         match (&mut &*source).read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => copy.write_all(&buffer[..count])?,
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&buffer[..count])?,
             // Somebody else was faster to read from the pipe.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    copy.rewind()?;
-    Ok(copy)
 }
 
 /// Why there is no place on this side for a fetched file.

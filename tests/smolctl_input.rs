@@ -203,6 +203,7 @@ fn bad_line_of_a_file_of_variables_is_a_wrong_call_and_a_missing_file_none() {
             "cannot read /nowhere/env: No such file",
         ),
         ("/", 125, "cannot read /: is a directory"),
+        ("/dev/zero", 2, "/dev/zero is longer than the 16 MiB"),
     ] {
         let output = smolctl(&agent, &["--env-file", file, "-c", "true"])
             .output()

@@ -7,12 +7,11 @@ use crate::arguments::EnvironmentArguments;
 use crate::failure::Failure;
 use anyhow::Error;
 use smolvm_host::cancel::Cancel;
-use smolvm_host::deadline::Deadline;
-use smolvm_host::files::Source;
+use smolvm_host::files::read_short;
 use smolvm_host::printable::printable;
 use smolvm_protocol::frame::MAX_FRAME_BYTES;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -40,23 +39,18 @@ pub(crate) fn environment_of(
 
 /// A file, or what a pipe gives until its end; no more than a request can have.
 fn read(path: &Path, cancel: &Cancel) -> Result<Vec<u8>, Failure> {
-    let failure = |error: io::Error| match cancel.is_cancelled() {
-        true => Failure::cancelled(),
-        false => {
-            Failure::local(Error::new(error).context(format!("cannot read {}", path.display())))
+    read_short(path, MAX_FRAME_BYTES as usize, cancel).map_err(|error| {
+        if cancel.is_cancelled() {
+            return Failure::cancelled();
         }
-    };
-    let source = Source::open(path, cancel, Deadline::NEVER).map_err(failure)?;
-    if source.size > u64::from(MAX_FRAME_BYTES) {
-        return Err(Failure::usage(format_args!(
-            "{} is longer than the 16 MiB that a request can have",
-            path.display()
-        )));
-    }
-    let mut bytes = Vec::new();
-    let mut file = source.file.take(source.size);
-    file.read_to_end(&mut bytes).map_err(failure)?;
-    Ok(bytes)
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            return Failure::usage(format_args!(
+                "{} is longer than the 16 MiB that a request can have",
+                path.display()
+            ));
+        }
+        Failure::local(Error::new(error).context(format!("cannot read {}", path.display())))
+    })
 }
 
 fn variables_in(bytes: &[u8], path: &Path) -> Result<Vec<Variable>, Failure> {
