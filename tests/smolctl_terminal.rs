@@ -43,6 +43,15 @@ fn shell(agent: &Agent, terminal: &Terminal) -> (Program, Screen, String) {
     (child, screen, pid)
 }
 
+/// A shell whose terminal it is, with `job` to do; its arguments are a `smolctl shell`.
+fn spawn_job(agent: &Agent, terminal: &Terminal, job: &str) -> Program {
+    let words = smolctl(agent, "shell", &[]);
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "sh", "-c", job, "-"]);
+    command.arg(words.get_program()).args(words.get_args());
+    terminal.spawn(command.current_dir(agent.folder()))
+}
+
 /// Has it hold all that it can while nobody looks: a program on it has to wait to show more.
 fn fill(terminal: &Terminal) {
     let end = terminal.end();
@@ -226,16 +235,34 @@ fn signal_ends_us_though_we_were_stopped_and_another_job_has_the_terminal() {
         sh -c 'echo $$ >pid; exec "$@"' - "$@"
         kill -s TERM %1; kill -s CONT %1
         read line"#;
-    let words = smolctl(&agent, "shell", &[]);
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", "--wait", "sh", "-c", job, "-"]);
-    command.arg(words.get_program()).args(words.get_args());
-    let mut child = terminal.spawn(command.current_dir(agent.folder()));
+    let mut child = spawn_job(&agent, &terminal, job);
     assert!(soon(|| terminal.is_raw()));
     let pid = std::fs::read_to_string(agent.folder().join("pid")).unwrap();
     let pid = pid.trim_end();
     kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::STOP).unwrap();
     assert!(soon(|| !is_running(pid)));
+    terminal.type_keys("\n");
+    assert_eq!(child.code(), Some(0));
+}
+
+#[test]
+fn signal_ends_us_though_we_were_started_behind_another_job() {
+    let agent = agent();
+    let terminal = Terminal::new();
+    let job = r#"set -m
+        sh -c 'echo $$ >pid; exec "$@"' - "$@" &
+        read line
+        kill -s TERM %1; kill -s CONT %1
+        read line"#;
+    let mut child = spawn_job(&agent, &terminal, job);
+    let pid = || std::fs::read_to_string(agent.folder().join("pid")).unwrap_or_default();
+    let is_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid().trim_end()));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    };
+    assert!(soon(is_stopped));
+    terminal.type_keys("\n");
+    assert!(soon(|| !is_running(pid().trim_end())));
     terminal.type_keys("\n");
     assert_eq!(child.code(), Some(0));
 }

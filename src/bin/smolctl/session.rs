@@ -10,7 +10,7 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Signal, kill_current_process_group};
 use signal_hook::consts::{SIGCONT, SIGWINCH};
 use smolvm_host::cancel::Cancel;
-use smolvm_host::channel::Ended;
+use smolvm_host::channel::{ChannelError, Ended};
 use smolvm_host::standard_stream::show;
 use smolvm_host::{Child, ChildStdin, Command, GuestError, Stdin};
 use std::io::{self, IsTerminal, Write};
@@ -39,6 +39,13 @@ pub(crate) fn hold(
 ) -> Result<Parting, GuestError> {
     // First, so that no change is missed.
     let changes = changes().map_err(GuestError::Process)?;
+    if terminal.is_anothers() {
+        // As the kernel does with one who changes it all the same, but that would go on once we are told to end.
+        let _ = kill_current_process_group(Signal::TTOU);
+        if cancel.is_cancelled() {
+            return Err(ChannelError::Cancelled.into());
+        }
+    }
     let raw = terminal.raw().map_err(GuestError::Process)?;
     let (rows, cols) = terminal.size();
     let mut command = command.terminal(rows, cols).stdin(Stdin::piped());
@@ -139,7 +146,6 @@ impl Session<'_> {
         let mut bytes = [0; 64];
         while rustix::io::read(&self.changes, &mut bytes).is_ok_and(|count| count > 0) {}
         if self.terminal.is_anothers() {
-            // As the kernel does with one who changes it all the same, but that would go on once we are told to end.
             let _ = kill_current_process_group(Signal::TTOU);
         } else {
             // A terminal that is gone says so when it is read.
