@@ -15,8 +15,8 @@ EXIT_0 = (JSON, b'{"ok": true, "op": "exit", "exit_code": 0}')
 OVER = failed("more than 262144 bytes of input under way: wait for credit")
 MIB = 1024  # KiB
 EMULATED = "an emulator's memory is not the agent's"
-# What a pipe holds that nobody reads.
-PIPE_BYTES = 65_536
+# What the pipe of an input holds that nobody reads.
+PIPE_BYTES = 262_144
 
 
 def stuck(marks, then="wc -c"):

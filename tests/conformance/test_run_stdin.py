@@ -121,9 +121,12 @@ def test_data_after_the_end_ends_the_request_and_kills_the_command(agent, marks,
 
 
 def test_data_after_an_end_that_is_not_in_yet_ends_the_request(agent, marks):
-    with begun(agent, data(bytes(100_000)), END, data(b"x"), cmd=f"{marks.tell_pid('leader')}; sleep 1000; true") as connection:
-        assert connection.read_answer().frames[-1] == failed("input after its end")
-    wait_until(lambda: not runs(marks.pid("leader")), agent.at_once, "the command is killed")
+    with running(agent, cmd=f"{marks.tell_pid('leader')}; sleep 1000; true") as flow:
+        leader = marks.pid("leader")
+        flow.fill()
+        flow.send(END + data(b"x"))
+        assert flow.answer().frames[-1] == failed("input after its end")
+    wait_until(lambda: not runs(leader), agent.at_once, "the command is killed")
 
 
 def test_64_mib_are_mirrored_whole(agent):
