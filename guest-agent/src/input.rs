@@ -157,6 +157,11 @@ impl Input {
         self.is_reset
     }
 
+    /// Whether something is kept that is not taken now.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.waiting() > 0 && !self.ready && self.is_open
+    }
+
     /// Whether the other end is to be closed: it takes nothing more, or has got all that there is.
     pub(crate) fn is_over(&self) -> bool {
         !self.is_open || self.has_ended()

@@ -26,6 +26,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Between two tries at a Unix socket whose listener has too many waiting, which no event tells of.
 const BACKLOG_RETRY: Duration = Duration::from_millis(50);
 
+/// How long a target that takes no more has to go on before the host is read again. What is read meanwhile
+/// has to be kept, and is copied once more.
+const TARGET_PATIENCE: Duration = Duration::from_millis(2);
+
 /// Frames of the target's that are sent before the host is heard again.
 const FRAMES_A_TURN: usize = 4;
 
@@ -146,6 +150,8 @@ struct Stream<'connection, 'stop> {
     sent: usize,
     /// Whether the last frame was credit.
     has_credited: bool,
+    /// Until when the host is not read, since the target may soon take what there is.
+    rests_until: Option<Instant>,
 }
 
 impl<'connection, 'stop> Stream<'connection, 'stop> {
@@ -165,6 +171,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
             has_credited: false,
+            rests_until: None,
         })
     }
 
@@ -192,8 +199,13 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             } else {
                 self.connection.is_writable()
             };
-            let can_go_on = can_move || self.connection.is_readable() || self.input.can_go_on();
-            let woken = self.connection.wait(can_go_on.then(Instant::now))?;
+            let rests_until = self.rests_until.filter(|_| self.input.is_stuck());
+            let can_hear = self.connection.is_readable() && rests_until.is_none();
+            let can_go_on = can_move || can_hear || self.input.can_go_on();
+            let woken = match can_go_on {
+                true => self.connection.wait(Some(Instant::now()))?,
+                false => self.connection.wait(rests_until)?,
+            };
             if woken.has(Source::Target) {
                 self.readable = true;
                 if woken.can_write(Source::Target) {
@@ -204,12 +216,17 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
                     return Ok(());
                 }
             }
-            if self.connection.is_readable() {
-                self.connection.receive_some()?;
-                self.hear()?;
-            }
             if self.input.can_go_on() {
                 self.input.hand_on(Some(self.target.as_fd()));
+            }
+            let now = Instant::now();
+            self.rests_until = self
+                .rests_until
+                .filter(|until| self.input.is_stuck() && now < *until);
+            if self.connection.is_readable() && self.rests_until.is_none() {
+                self.connection.receive_some()?;
+                self.hear()?;
+                self.rests_until = self.input.is_stuck().then(|| now + TARGET_PATIENCE);
             }
             if self.input.has_ended() && !self.host_ended {
                 self.host_ended = true;
