@@ -1,5 +1,6 @@
 """Commands as they are asked for: members, features, and wrong calls."""
 
+import io
 import signal
 
 import pytest
@@ -127,6 +128,12 @@ def test_wrong_call_is_refused_before_anything_is_asked(folder, arguments, error
     for call in (channel.run, channel.popen):
         with pytest.raises(error, match=sentence):
             call(**arguments)
+
+
+@pytest.mark.parametrize("data", ["text", 5, io.BytesIO(b"a")])
+def test_input_that_is_no_bytes_is_refused_before_anything_is_asked(folder, data):
+    with pytest.raises(TypeError, match=f"input must be bytes, not {type(data).__name__}"):
+        Channel.from_unix(folder / "none").run("true", input=data)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,14 @@ def run_request(
     return request
 
 
+def input_octets(data: bytes) -> memoryview:
+    """A command's input, checked."""
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        raise TypeError(f"input must be bytes, not {type(data).__name__}") from None
+
+
 def features_for(request: Mapping[str, Any]) -> list[str]:
     """What an agent must list to be asked this."""
     return [feature for member, feature in _FEATURES.items() if member in request]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .calls import Calls
-from .command import Leftovers, Terminal, Until, features_for, run_request
+from .command import Leftovers, Terminal, Until, features_for, input_octets, run_request
 from .deadline import Deadline, checked_seconds
 from .errors import printable
 from .messages import LocalPath, ShellMode, accepted, check_count
@@ -74,6 +74,8 @@ class Commands(Calls):
             usage=usage,
             stdin=input is not None,
         )
+        if input is not None:
+            input_octets(input)
         process = self._start(request, max_output, asks_agent=False)
         return process.run_to_end(input, {FRAME_STDOUT: on_stdout, FRAME_STDERR: on_stderr})
 

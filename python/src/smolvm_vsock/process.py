@@ -176,7 +176,7 @@ class Process:
             raise ValueError("the command takes no input; say stdin=True when it is started")
         if self.stdin.closed or self._feed is not None:
             raise ValueError("the command's input has ended already")
-        self._feed = memoryview(data).cast("B")
+        self._feed = command.input_octets(data)
 
     def converse(self, sinks: Mapping[int, Sink], deadline: Deadline) -> None:
         """Sends what was fed and hands on what comes, to the end."""
