@@ -70,3 +70,24 @@ fn command_is_over_at_its_exit_where_that_is_asked_for() {
     let pid = fs::read_to_string(agent.folder().join("pid")).unwrap();
     run(&agent, &["-c", &format!("kill {}", pid.trim())]);
 }
+
+#[test]
+fn wrong_place_or_terminal_is_a_wrong_call_told_in_one_sentence() {
+    let agent = Agent::start();
+    for (options, told) in [
+        (&["-w", ""][..], "--workdir is empty"),
+        (&["-u", ""], "--user is empty"),
+        (&["-u", ":root"], "--user ':root' has nothing on one side"),
+        (&["-u", "root:"], "--user 'root:' has nothing on one side"),
+        (&["-t"], "leave it out, or use -i in its place"),
+        (&["-it"], "standard input is none; -i alone sends"),
+    ] {
+        let output = run(&agent, &[options, &["-c", "true"]].concat());
+        let sentence = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(2), "{sentence}");
+        assert!(
+            sentence.contains(told) && sentence.lines().count() == 1,
+            "{sentence}"
+        );
+    }
+}

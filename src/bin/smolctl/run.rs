@@ -15,6 +15,7 @@ use smolvm_host::standard_stream::show;
 use smolvm_host::{Command, Guest, Leftovers, Outcome, Shell, Signal, Stdin};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
 pub(crate) fn run(arguments: &RunArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let what = what_of(arguments)?;
@@ -49,12 +50,15 @@ fn terminal_of(arguments: &RunArguments) -> Result<Option<Terminal>, Failure> {
     if !arguments.tty {
         return Ok(None);
     }
-    match Terminal::of_standard_input() {
-        Some(terminal) => Ok(Some(terminal)),
-        None => Err(Failure::usage(
-            "--tty needs a terminal, and standard input is none; leave it out, or use -i for input that is none",
-        )),
-    }
+    let hint = match arguments.interactive {
+        true => "-i alone sends what it has",
+        false => "leave it out, or use -i in its place to send what that has",
+    };
+    Terminal::of_standard_input().map(Some).ok_or_else(|| {
+        Failure::usage(format_args!(
+            "--tty needs a terminal, and standard input is none; {hint}"
+        ))
+    })
 }
 
 /// What is to run.
@@ -88,7 +92,7 @@ fn what_of(arguments: &RunArguments) -> Result<What<'_>, Failure> {
     }
 }
 
-/// That no place is empty, which would mean the default.
+/// That no place is empty, which would mean the default, and that a user with a colon has both names.
 pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
     for (name, value) in [("--workdir", &place.workdir), ("--user", &place.user)] {
         if value.as_ref().is_some_and(|value| value.is_empty()) {
@@ -96,6 +100,13 @@ pub(crate) fn check(place: &PlaceArguments) -> Result<(), Failure> {
                 "{name} is empty; leave it out, or say which"
             )));
         }
+    }
+    let user = place.user.as_deref().unwrap_or_default().as_bytes();
+    if user.starts_with(b":") || user.ends_with(b":") {
+        return Err(Failure::usage(format_args!(
+            "--user '{}' has nothing on one side of its colon; write USER or USER:GROUP",
+            printable(&String::from_utf8_lossy(user))
+        )));
     }
     Ok(())
 }

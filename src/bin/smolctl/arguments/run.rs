@@ -41,7 +41,7 @@ pub(crate) struct RunArguments {
         allow_hyphen_values = true
     )]
     pub(crate) line: Option<OsString>,
-    /// Which shell: that of a login ($SHELL -lc), or raw (/bin/sh -c)
+    /// Which shell: that of a login ($SHELL -lc, with --user that user's), or raw (/bin/sh -c), for users who have none, too
     #[arg(long, default_value = "login", value_parser = ["login", "raw"])]
     pub(crate) shell: String,
     /// Send it our standard input, to its end
