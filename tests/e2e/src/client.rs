@@ -41,6 +41,11 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// The first bytes of output or data.
+    pub(crate) fn head_text(&self) -> String {
+        String::from_utf8_lossy(&self.head).into_owned()
+    }
+
     /// The last control frame.
     pub(crate) fn answer(&self) -> Result<Answer, String> {
         let payload = self.control.last().ok_or("there is no answer")?;
@@ -72,6 +77,11 @@ impl Client {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// What has come so far.
+    pub(crate) fn received(&self) -> &Received {
+        &self.received
     }
 
     /// Sends a request for a command line without login semantics.

@@ -7,6 +7,7 @@ mod crowd;
 mod garbage;
 mod half_close;
 mod hang_up;
+mod input;
 mod own_agent;
 mod peers;
 mod reset;
@@ -44,6 +45,27 @@ const ALL: &[Case<OwnAgent>] = &[
     (
         "close_behind_bytes_that_nobody_asked_for_ends_a_silent_command_within_a_second",
         hang_up::close_behind_bytes,
+    ),
+    (
+        "close_with_the_window_full_ends_the_command_within_a_second",
+        input::close,
+    ),
+    (
+        "death_with_the_window_full_ends_the_command_within_a_second",
+        input::death,
+    ),
+    ("input_comes_back_whole_under_credit", input::mirrored),
+    (
+        "signal_reaches_a_command_behind_a_full_window",
+        input::signal,
+    ),
+    (
+        "terminal_has_its_size_and_ends_with_its_client",
+        input::terminal,
+    ),
+    (
+        "stream_carries_both_ways_and_each_end_of_them",
+        input::stream,
     ),
     (
         "half_closed_client_gets_all_output_and_the_exit_code",
