@@ -77,7 +77,7 @@ for agent in "${chosen[@]}"; do
     arguments_for "$agent"
     cases=("$PROJECT/tests/conformance")
     case $agent in
-    vm:*) cases=("$PROJECT"/tests/conformance/test_hosts{,_streams}.py) workers=1 ;;
+    vm:*) cases=("$PROJECT"/tests/conformance/{test_hosts,test_hosts_streams,test_smolctl_shell}.py) workers=1 ;;
     esac
     say "conformance: $agent"
     code=0

@@ -101,7 +101,7 @@ run_from_the_host() {
     "$HARNESS" drive "$TARGET" --guest-program "$GUEST_PROGRAM" --max-idle-kib "$idle" --max-growth-kib "$growth" \
         --max-pss-kib "$pss" ${large:+--large} "$@" || status=$?
     case $TARGET in
-    uds:*) "$PROJECT/scripts/conformance.sh" "vm:${TARGET#uds:}" || status=$? ;;
+    uds:*) SMOLVM_SMOLCTL=$SMOLCTL "$PROJECT/scripts/conformance.sh" "vm:${TARGET#uds:}" || status=$? ;;
     *) echo "skipped, because hosts in Python reach $TARGET by CID only as root of a real host: their cases" ;;
     esac
     "$HARNESS" shutdown "$TARGET" "$QEMU_PID" || status=$?
