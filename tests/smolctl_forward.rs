@@ -164,7 +164,7 @@ fn unix_socket_is_this_users_alone_replaces_a_stale_one_and_is_gone_in_the_end()
     unix_echo(&agent.folder().join("echo"));
     let path = agent.folder().join("local.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let mut forwarder = Forwarder::start(&agent, &["unix:local.sock:unix:echo"]);
+    let mut forwarder = Forwarder::start(&agent, &["--unix", "local.sock:unix:echo"]);
     assert!(
         forwarder
             .line()

@@ -64,6 +64,10 @@ pub(crate) enum Verb {
     /// A file in a guest is replaced, a link to one too; a link here is written through. Where a copy with -r ends early,
     /// what was complete by then stays.
     Cp(CpArguments),
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "brackets of addresses, for who reads the help"
+    )]
     /// Carry connections to sockets here into a guest
     ///
     /// LOCAL is [BIND:]PORT, 127.0.0.1 unless BIND says otherwise, 0 for a free port; or unix:PATH, a socket for this user

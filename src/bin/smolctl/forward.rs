@@ -20,6 +20,7 @@ use smolvm_host::standard_stream::show;
 use smolvm_host::{Guest, GuestError, StreamTarget};
 use socket_file::SocketFile;
 use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
@@ -32,7 +33,13 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn forward(arguments: &ForwardArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let target = &arguments.target;
-    let ways = arguments.ways.iter().map(|way| Way::parse(way));
+    let unix = arguments.unix.iter().map(|way| {
+        let mut whole = OsString::from("unix:");
+        whole.push(way);
+        whole
+    });
+    let ways = arguments.ways.iter().cloned().chain(unix);
+    let ways = ways.map(|way| Way::parse(&way));
     let ways: Vec<Way> = ways.collect::<Result<_, _>>().map_err(Failure::usage)?;
     let channel = channel_to(target, cancel)?;
     let guest = Guest::over_channel(&channel, cancel).map_err(Failure::local)?;
