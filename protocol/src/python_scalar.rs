@@ -124,7 +124,7 @@ pub fn json_string(text: &str) -> String {
     json
 }
 
-/// Appends `\uXXXX`.
+/// Appends an escape of four hexadecimal digits.
 pub(crate) fn push_unicode_escape(json: &mut String, unit: u16) {
     let _ = write!(json, "\\u{unit:04x}");
 }
