@@ -1,0 +1,102 @@
+"""Hosts that a soak has misbehave: they hang up, stop half-way, send what is no request. Each costs its own connection alone."""
+
+import contextlib
+import struct
+import time
+
+import flow
+import terminals
+import trees
+from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
+from smolvm_vsock import NoAnswerError
+from world import Broken, expect, sealed
+
+# Beyond this the hosts' own memory would be the test's.
+LARGE_BYTES = 1 << 20
+
+
+def dialogues(host):
+    """Beginnings of requests; none of them ends by itself in a good while, or at all."""
+    content = sealed(host.content())
+    shared, pool = str(host.world.shared), str(host.world.pool_path)
+    tree = request(op="put_tree", path=str(host.folder / "left")) + trees.directory(".")
+    return [
+        request(op="run", shell="raw", cmd="exec yes"),
+        request(op="run", shell="raw", cmd="sleep 1000 & sleep 1000; true"),
+        request(op="run", shell="raw", cmd="sleep 1000 & exit 0"),
+        request(op="run", shell="raw", cmd="sleep 1000; true", timeout=0.05),
+        flow.run_with_input(cmd="cat") + flow.data(content),
+        flow.run_with_input(cmd="exec sleep 1000") + flow.data(bytes(flow.WINDOW_BYTES)),
+        flow.run_with_input(cmd="exec sleep 1000") + flow.data(bytes(flow.WINDOW_BYTES + 1)),
+        flow.run_with_input(cmd="exec yes", pty=terminals.SIZE),
+        flow.run_with_input(cmd="trap '' HUP; sleep 1000 & cat", pty=terminals.SIZE) + flow.data(content),
+        request(op="put_file", path=shared, size=len(content)) + frame(DATA, content),
+        request(op="put_file", path=shared, size=len(content) + 1) + frame(DATA, content),
+        request(op="get_file", path=pool),
+        tree + trees.file("f", content),
+        tree + trees.entry("f", "file", size=len(content)) + frame(DATA, content),
+        request(op="get_tree", path=str(host.world.folder / "pool")),
+        request(op="connect", to="unix:" + str(host.folder / "nobody")),
+        frame(JSON, text({"op": "ping", "pad": "x" * host.rng.choice((10, 70_000, LARGE_BYTES))})),
+    ]
+
+
+def hang_up(host):
+    """At any byte of the host's side, after any moment, with any part of the answer read."""
+    sent = host.rng.choice(dialogues(host))
+    if host.rng.random() < 0.5:
+        sent = sent[: host.rng.randrange(len(sent))]
+    reads, half_closes = host.rng.randrange(3), host.rng.random() < 0.2
+    with host.agent.connect() as connection, contextlib.suppress(NoAnswerError):
+        connection.patience = host.rng.uniform(0.01, 0.2)
+        connection.send_until_refused(sent)
+        for _ in range(reads):
+            if not connection.silent_for(connection.patience / 5) and connection.read_frame() is None:
+                break
+        if half_closes:
+            connection.half_close()
+            connection.silent_for(connection.patience / 5)
+
+
+def half_request(host):
+    """Silence in the middle of a request is borne for 5 s."""
+    whole = request(op="run", cmd=host.word())
+    began = time.monotonic()
+    with host.agent.connect() as connection:
+        connection.send(whole[: host.rng.randrange(len(whole))])
+        if not connection.closed_by_agent(host.agent.patience):
+            raise Broken("half a request is waited for without end")
+    took = time.monotonic() - began
+    if not 4.5 < took < 5 + host.agent.at_once:
+        raise Broken(f"half a request was closed after {took:.1f} s")
+
+
+def refused(error, **more):
+    return [(JSON, text({"ok": False, **more, "error": error}))]
+
+
+def bad_request(host):
+    word = host.word()
+    sent, frames = host.rng.choice(
+        (
+            (request(op=word), refused(f"unknown op '{word}'")),
+            (request(op="ping", v=2), refused("unsupported protocol version 2")),
+            (request(op="run", cmd=""), refused("missing 'cmd'", op="error")),
+            (request(op="get_file", path="/"), refused("not a regular file")),
+            (request(op="put_file"), refused("missing 'path'")),
+            (request(op="run", cmd=word, timeout=-1), None),
+            (request(op="put_file", path=f"/no/{word}", size=3) + frame(DATA, b"abc"), None),
+            (request(op="put_file", path=str(host.world.shared), size=3) + frame(DATA, b"ab") + frame(EOF), None),
+            (frame(STDOUT, word.encode()), None),
+            (frame(JSON, word.encode()), None),
+            (struct.pack(">BI", JSON, MAX_FRAME_BYTES + 1), None),
+        )
+    )
+    answer = host.agent.ask(sent)
+    expect("kinds of frames", answer.kinds, [JSON])
+    expect("ok", answer.control["ok"], False)
+    if frames:
+        expect("answer", answer.frames, frames)
+
+
+KINDS = {hang_up: 24, half_request: 0.15, bad_request: 6}
