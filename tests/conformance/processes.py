@@ -39,6 +39,24 @@ def is_zombie(pid):
     return fields is not None and fields[0] == "Z"
 
 
+# The name of a variable that an agent can be started with, by whose value every process of its requests is known.
+MARK = "SMOLVM_TEST_MARK"
+
+
+def has_mark(pid, mark):
+    """Whether the process runs and has that mark in the environment that it was started with."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+    return f"{MARK}={mark}".encode() in environment.split(b"\0")
+
+
+def marked(mark, but=None):
+    """Numbers of all processes with that mark, whichever session they are of."""
+    return [int(each) for each in os.listdir("/proc") if each.isdigit() and int(each) != but and has_mark(each, mark)]
+
+
 def descriptors(pid):
     """How many descriptors the process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))

@@ -4,46 +4,21 @@ import contextlib
 import struct
 import time
 
-import flow
-import terminals
-import trees
+import unfinished
 from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
 from smolvm_vsock import NoAnswerError
-from world import Broken, expect, sealed
+from unfinished import sealed
+from world import Broken, expect
 
 # Beyond this the hosts' own memory would be the test's.
 LARGE_BYTES = 1 << 20
 
 
-def dialogues(host):
-    """Beginnings of requests; none of them ends by itself in a good while, or at all."""
-    content = sealed(host.content())
-    shared, pool = str(host.world.shared), str(host.world.pool_path)
-    tree = request(op="put_tree", path=str(host.folder / "left")) + trees.directory(".")
-    return [
-        request(op="run", shell="raw", cmd="exec yes"),
-        request(op="run", shell="raw", cmd="sleep 1000 & sleep 1000; true"),
-        request(op="run", shell="raw", cmd="sleep 1000 & exit 0"),
-        request(op="run", shell="raw", cmd="sleep 1000; true", timeout=0.05),
-        flow.run_with_input(cmd="cat") + flow.data(content),
-        flow.run_with_input(cmd="exec sleep 1000") + flow.data(bytes(flow.WINDOW_BYTES)),
-        flow.run_with_input(cmd="exec sleep 1000") + flow.data(bytes(flow.WINDOW_BYTES + 1)),
-        flow.run_with_input(cmd="exec yes", pty=terminals.SIZE),
-        flow.run_with_input(cmd="trap '' HUP; sleep 1000 & cat", pty=terminals.SIZE) + flow.data(content),
-        request(op="put_file", path=shared, size=len(content)) + frame(DATA, content),
-        request(op="put_file", path=shared, size=len(content) + 1) + frame(DATA, content),
-        request(op="get_file", path=pool),
-        tree + trees.file("f", content),
-        tree + trees.entry("f", "file", size=len(content)) + frame(DATA, content),
-        request(op="get_tree", path=str(host.world.folder / "pool")),
-        request(op="connect", to="unix:" + str(host.folder / "nobody")),
-        frame(JSON, text({"op": "ping", "pad": "x" * host.rng.choice((10, 70_000, LARGE_BYTES))})),
-    ]
-
-
 def hang_up(host):
     """At any byte of the host's side, after any moment, with any part of the answer read."""
-    sent = host.rng.choice(dialogues(host))
+    content, pad = sealed(host.content()), host.rng.choice((10, 70_000, LARGE_BYTES))
+    begun = unfinished.requests(host.folder, host.world.shared, host.world.pool_path, content, f"unix:{host.folder}/nobody")
+    sent = host.rng.choice([*begun, frame(JSON, text({"op": "ping", "pad": "x" * pad}))])
     if host.rng.random() < 0.5:
         sent = sent[: host.rng.randrange(len(sent))]
     reads, half_closes = host.rng.randrange(3), host.rng.random() < 0.2

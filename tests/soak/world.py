@@ -4,15 +4,14 @@ Owns the folder, the file that contents are cut from, the target that all upload
 process of a request is found. Says what is left of requests; judges nothing.
 """
 
-import hashlib
 import os
 import random
-from pathlib import Path
 
 import agents
+from processes import MARK, has_mark, marked
+from unfinished import is_whole, sealed
 
 POOL_BYTES = 1 << 20
-MARK = "SMOLVM_SOAK_MARK"
 # Sizes at which a frame, a pipe, a window begins to be another one.
 EDGES = (0, 1, 5, 4095, 4096, 28_672, 65_535, 65_536, 65_537, 131_072, 262_144, 262_145)
 
@@ -40,13 +39,8 @@ def shortly(value):
     return shown if len(shown) <= 300 else f"{shown[:200]} … {shown[-60:]} ({len(shown)} characters)"
 
 
-def sealed(content):
-    """Content that tells by itself whether it is whole."""
-    return hashlib.sha256(content).digest() + content
-
-
 def expect_whole(what, content):
-    if sealed(content[32:]) != content:
+    if not is_whole(content):
         raise Broken(f"{what} is torn: {len(content)} bytes, not those of any upload")
 
 
@@ -67,15 +61,11 @@ class World:
 
     def is_of_a_request(self, pid):
         """Whether that process was started by the agent, and runs."""
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:
-            return False
-        return f"{MARK}={self.mark}".encode() in environment.split(b"\0") and int(pid) != self.agent.pid
+        return int(pid) != self.agent.pid and has_mark(pid, self.mark)
 
     def processes(self):
         """Numbers of all processes that requests have started, whichever session they are of."""
-        return [int(each) for each in os.listdir("/proc") if each.isdigit() and self.is_of_a_request(each)]
+        return marked(self.mark, but=self.agent.pid)
 
     def temporary_files(self):
         return [str(each) for each in self.folder.rglob(".smolvm-put-*")]
