@@ -122,6 +122,10 @@ pub(crate) const ALL: &[Case<Guest>] = &[
         "clock_that_is_wrong_is_set_right_and_a_right_one_left",
         resume::wrong_clock,
     ),
+    (
+        "deadline_is_kept_though_the_clock_is_set_back_and_forth",
+        resume::clock_under_a_deadline,
+    ),
     ("seed_is_taken", resume::seed),
     (
         "agent_without_privilege_may_neither_set_the_clock_nor_reseed",

@@ -2,11 +2,11 @@
 
 use crate::guest::{Checked, Guest, holds, same};
 use smolvm_host::cancel::Cancel;
-use smolvm_host::channel::{Channel, ClockSet, UnixTime, fresh_entropy};
+use smolvm_host::channel::{Channel, ClockSet, Outcome, UnixTime, fresh_entropy};
 use smolvm_host::transport::Address;
 use smolvm_host::{Guest as HostGuest, GuestError};
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long one call may take, under emulation, too.
 const CALL_LIMIT: Duration = Duration::from_secs(60);
@@ -19,6 +19,9 @@ const SLACK_SECONDS: u64 = 60;
 
 /// How often a busy machine may take longer to tell the time than a clock may be off.
 const TRIES: usize = 20;
+
+/// Deadlines under which the clock is set: the longer one for a guest so slow that the shorter is over before.
+const DEADLINES_SECONDS: [f64; 2] = [3.0, 20.0];
 
 /// A port for a second agent within the guest.
 const SECOND_PORT: u32 = 2049;
@@ -63,6 +66,61 @@ pub(crate) fn wrong_clock(guest: &Guest) -> Checked {
         }
     }
     Err(format!("a clock that is right was set {TRIES} times"))
+}
+
+/// A command's deadline goes by another clock than the one that is set meanwhile, back and forth.
+pub(crate) fn clock_under_a_deadline(guest: &Guest) -> Checked {
+    for deadline in DEADLINES_SECONDS {
+        let steps = steps_under(guest, deadline);
+        // Also after a failure, for the cases that follow.
+        guest
+            .channel()?
+            .sync_clock(CALL_LIMIT)
+            .map_err(|error| error.to_string())?;
+        let steps = steps?;
+        println!("measured: the clock was set {steps} times under a deadline of {deadline} s");
+        if steps > 1 {
+            return Ok(());
+        }
+    }
+    Err("the clock could not be set before a deadline was over".to_owned())
+}
+
+/// How often the clock was set before that deadline, which has to be kept all the same.
+fn steps_under(guest: &Guest, deadline: f64) -> Result<usize, String> {
+    let channel = guest.channel()?;
+    std::thread::scope(|scope| {
+        let began = Instant::now();
+        let running =
+            scope.spawn(|| guest.run_with("touch /tmp/stepped; sleep 1000", Some(deadline)));
+        guest.wait_until("rm /tmp/stepped 2>/dev/null", CALL_LIMIT)?;
+        let mut steps = 0;
+        for is_ahead in [false, true].into_iter().cycle() {
+            let now = now_seconds();
+            let wrong = if is_ahead {
+                now + WRONG_SECONDS
+            } else {
+                now - WRONG_SECONDS
+            };
+            let wrong = UnixTime::from_nanoseconds(wrong * 1_000_000_000).ok_or("no such time")?;
+            let clock = channel
+                .set_clock(wrong, CALL_LIMIT)
+                .map_err(|error| error.to_string())?;
+            if running.is_finished()
+                || began.elapsed().as_secs_f64() > deadline + SLACK_SECONDS as f64
+            {
+                break;
+            }
+            holds(&format!("{clock:?}"), clock.stepped)?;
+            steps += 1;
+        }
+        let took = began.elapsed().as_secs_f64();
+        let line = format!("a deadline of {deadline} s came after {took} s");
+        holds(&line, running.is_finished() && took >= deadline)?;
+        let ran = running.join().map_err(|_| "panicked".to_owned())??;
+        same("outcome", &ran.outcome, &Outcome::TimedOut(deadline))?;
+        Ok(steps)
+    })
 }
 
 pub(crate) fn seed(guest: &Guest) -> Checked {
