@@ -6,7 +6,7 @@ import flow
 import terminals
 from host import JSON, STDERR, STDOUT, request, text
 from processes import wait_until
-from world import Broken, expect
+from world import Broken, expect, refused
 
 LONG = "exec sleep 1000"
 
@@ -27,9 +27,7 @@ def expect_gone(host, pid):
 
 
 def ping(host):
-    answer = host.agent.ask(op="ping")
-    expect("kinds of frames", answer.kinds, [JSON])
-    expect("answer", [answer.control[name] for name in ("ok", "op", "proto")], [True, "pong", 1])
+    expect("answer", host.agent.ask(op="ping").frames, host.world.pong)
 
 
 def run_output(host):
@@ -48,8 +46,9 @@ def run_argv(host):
 
 
 def run_that_cannot_start(host):
-    answer = host.agent.ask(op="run", argv=[f"/no/{host.word()}"])
-    expect("error", (answer.control["ok"], answer.control["errno"]), (False, "ENOENT"))
+    path = f"/no/{host.word()}"
+    error = f"spawn failed: [Errno 2] No such file or directory: '{path}'"
+    expect("answer", host.agent.ask(op="run", argv=[path]).frames, refused(error, {"errno": "ENOENT"}, op="error"))
 
 
 def run_usage(host):

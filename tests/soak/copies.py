@@ -7,9 +7,9 @@ import shutil
 import flow
 import targets
 import trees
-from host import DATA, EOF, JSON, request, text
+from host import DATA, EOF, JSON, text
 from unfinished import sealed
-from world import expect, expect_whole
+from world import expect, expect_whole, refused
 
 OK = [(JSON, b'{"ok": true}')]
 LEVELS = 3
@@ -27,8 +27,10 @@ def put_file(host):
 def put_file_of_another_sum(host):
     path = host.folder / "kept"
     path.write_bytes(b"as it was")
-    answer = host.agent.put(host.content(), path=str(path), sha256="0" * 64)
-    expect("ok", answer.control["ok"], False)
+    content, other = host.content(), "0" * 64
+    answer = host.agent.put(content, path=str(path), sha256=other)
+    own = hashlib.sha256(content).hexdigest()
+    expect("answer", answer.frames, refused(f"the content that arrived has the SHA-256 sum {own}, not the {other} of 'sha256'"))
     expect("content", path.read_bytes(), b"as it was")
 
 
@@ -110,8 +112,9 @@ def connect(host):
 
 
 def connect_refused(host):
-    answer = host.agent.ask(request(op="connect", to=f"unix:{host.folder}/nobody"))
-    expect("ok", answer.control["ok"], False)
+    to = f"unix:{host.folder}/nobody"
+    error = f"cannot connect to '{to}': [Errno 2] No such file or directory"
+    expect("answer", host.agent.ask(op="connect", to=to).frames, refused(error))
 
 
 KINDS = {

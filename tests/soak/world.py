@@ -8,6 +8,7 @@ import os
 import random
 
 import agents
+from host import JSON, text
 from processes import MARK, has_mark, marked
 from unfinished import is_whole, sealed
 
@@ -31,6 +32,11 @@ def expect(what, got, wanted):
                 f" {got[same : same + 20]!r} in place of {wanted[same : same + 20]!r}"
             )
         raise Broken(f"{what}: {shortly(got)} in place of {shortly(wanted)}")
+
+
+def refused(error, behind=None, **more):
+    """The frames of a refusal; members go before the sentence, or behind it."""
+    return [(JSON, text({"ok": False, **more, "error": error, **(behind or {})}))]
 
 
 def shortly(value):
@@ -58,6 +64,7 @@ class World:
         self.pool_path.write_bytes(self.pool)
         self.shared = self.folder / "shared"
         self.shared.write_bytes(sealed(b"first"))
+        self.pong = self.agent.ask(op="ping").frames
 
     def is_of_a_request(self, pid):
         """Whether that process was started by the agent, and runs."""
