@@ -163,7 +163,8 @@ def main():
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if asked.seed is None else asked.seed
     print(f"seed {seed}, {asked.workers} workers, {asked.seconds:g} s, {asked.agent}", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     world = World(agents.Kind(program=asked.agent), seed)
     try:
         soak = Soak(world, asked.workers, asked.growth_kib)
