@@ -60,8 +60,10 @@ pub const PUT_TREE: &str = "put_tree";
 pub const GET_TREE: &str = "get_tree";
 /// The feature of agents that carry streams to sockets in the guest.
 pub const CONNECT: &str = "connect";
-/// The feature of agents that check the sum of an upload, and tell that of a file they send.
+/// The feature of agents that check an upload by a sum in its request, and tell that of a file they send.
 pub const SHA256: &str = "sha256";
+/// The feature of agents that check an upload by a sum that follows it.
+pub const SHA256_FOLLOWS: &str = "sha256_follows";
 /// The feature of agents that give an upload to a user and a group.
 pub const FILE_OWNER: &str = "file_owner";
 /// The feature of agents that answer an upload once it is on disk.

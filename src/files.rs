@@ -4,7 +4,7 @@
 //! Refuses to know how the bytes get to the guest.
 
 use crate::cancel::Cancel;
-use crate::channel::{FILE_OWNER, PUT_SYNC, SHA256};
+use crate::channel::{FILE_OWNER, PUT_SYNC, SHA256_FOLLOWS};
 use crate::deadline::Deadline;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -67,8 +67,7 @@ impl<'progress> Transfer<'progress> {
         self
     }
 
-    /// Makes sure by its SHA-256 sum that a file arrives as it was sent; nothing is stored otherwise. A file that is sent
-    /// is read twice, since its sum goes first.
+    /// Makes sure by its SHA-256 sum that a file arrives as it was sent; nothing is stored otherwise.
     #[must_use]
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
@@ -93,10 +92,10 @@ impl<'progress> Transfer<'progress> {
         self
     }
 
-    /// The features that an agent needs to be sent a file in this way.
+    /// The features that an agent needs to be sent a file in this way; to fetch one it needs others.
     pub(crate) fn features(&self) -> impl Iterator<Item = &'static str> + use<> {
         [
-            (self.verify, SHA256),
+            (self.verify, SHA256_FOLLOWS),
             (self.owner != Owner::default(), FILE_OWNER),
             (self.sync, PUT_SYNC),
         ]

@@ -16,12 +16,12 @@ use smolvm_host::guest::ErrorKind;
 use smolvm_host::{Guest, GuestError, SshDestination, Transfer};
 use smolvm_protocol::frame::{FrameType, encode_frame};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 /// The sum of `old` and a line feed.
 const OLD: &str = "01d09d19c2139a46aebfb577780d123d7396e97201bc7ead210a2ebff8239dee";
@@ -108,28 +108,98 @@ fn file_goes_and_comes_verified_synced_and_with_its_owner() {
     assert_eq!(kernels, fs::read("/proc/version").unwrap());
 }
 
+/// Carries a connection on to the agent at `path`, with the byte at `changed` of what the host sends as another.
+fn carries_on(path: PathBuf, changed: Option<usize>) -> Act {
+    Box::new(move |host: UnixStream| {
+        let agent = UnixStream::connect(path).unwrap();
+        let (mut answers, mut to_host) = (agent.try_clone().unwrap(), host.try_clone().unwrap());
+        let back = std::thread::spawn(move || {
+            let _ = io::copy(&mut answers, &mut to_host);
+            let _ = to_host.shutdown(Shutdown::Write);
+        });
+        let mut to_agent = &agent;
+        if let Some(at) = changed {
+            let mut before = vec![0; at + 1];
+            (&host).read_exact(&mut before).unwrap();
+            before[at] ^= 1;
+            to_agent.write_all(&before).unwrap();
+        }
+        let _ = io::copy(&mut &host, &mut to_agent);
+        let _ = agent.shutdown(Shutdown::Write);
+        back.join().unwrap();
+    })
+}
+
 #[test]
-fn file_that_changes_between_its_sum_and_its_bytes_is_not_stored() {
+fn file_that_arrives_otherwise_in_the_guest_leaves_the_one_that_was_there() {
     let agent = Agent::start();
     let there = agent.folder().join("there");
     fs::write(&there, "there").unwrap();
-    let here = tempfile::NamedTempFile::new().unwrap();
-    let mut other = here.reopen().unwrap();
-    fs::write(here.path(), vec![b'a'; 1 << 20]).unwrap();
-    // Told of the first piece, it changes a later one.
-    let transfer = Transfer::new().verify(true).progress(move |bytes| {
-        if bytes <= 64 * 1024 {
-            use std::io::Seek as _;
-            other.seek(std::io::SeekFrom::Start(1 << 19)).unwrap();
-            other.write_all(b"b").unwrap();
+    let socket = agent.folder().join("agent.sock");
+    for (changed, is_stored) in [(Some(100_000), false), (None, true)] {
+        let way = vec![
+            carries_on(socket.clone(), None),
+            carries_on(socket.clone(), changed),
+        ];
+        let stored = of_peer(&Peer::new(way)).put_from(
+            &mut &[b'a'; 300_000][..],
+            300_000,
+            &there,
+            Transfer::new().verify(true),
+        );
+        assert_eq!(stored.is_ok(), is_stored, "{stored:?}");
+        if let Err(error) = stored {
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains("SHA-256"), "{error}");
+            assert_eq!(fs::read(&there).unwrap(), b"there");
         }
-    });
+    }
+    assert_eq!(fs::read(&there).unwrap(), [b'a'; 300_000]);
+}
+
+#[test]
+fn stream_that_can_be_read_once_is_verified() {
+    let agent = Agent::start();
+    let there = agent.folder().join("there");
+    let (mut reading, mut writing) = UnixStream::pair().unwrap();
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let size = content.len() as u64;
+    let sent = content.clone();
+    let writer = std::thread::spawn(move || writing.write_all(&sent).unwrap());
+    guest(&agent)
+        .put_from(&mut reading, size, &there, Transfer::new().verify(true))
+        .unwrap();
+    writer.join().unwrap();
+    assert_eq!(fs::read(&there).unwrap(), content);
+}
+
+#[test]
+fn verified_file_that_ends_early_leaves_the_one_that_was_there() {
+    let agent = Agent::start();
+    let there = agent.folder().join("there");
+    fs::write(&there, "there").unwrap();
     let error = guest(&agent)
-        .put_file(here.path(), &there, transfer)
+        .put_from(&mut &b"abc"[..], 4, &there, Transfer::new().verify(true))
         .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().contains("SHA-256"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Local, "{error}");
     assert_eq!(fs::read(&there).unwrap(), b"there");
+}
+
+#[test]
+fn refusal_of_a_verified_file_is_told() {
+    let agent = Agent::start();
+    for size in [0, 3, 3_000_000] {
+        let error = guest(&agent)
+            .put_from(
+                &mut &vec![b'a'; size][..],
+                size as u64,
+                agent.folder().join("missing/there"),
+                Transfer::new().verify(true),
+            )
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("cannot create"), "{error}");
+    }
 }
 
 #[test]
@@ -198,14 +268,16 @@ fn connection_that_ends_before_the_sum_is_told() {
 #[test]
 fn agent_that_lacks_what_is_asked_is_named_and_gets_no_request() {
     let here = tempfile::NamedTempFile::new().unwrap();
-    let (all_but_sums, all_but_owners) = (r#""file_owner", "put_sync""#, r#""sha256""#);
+    let all_but_sums = r#""file_owner", "put_sync""#;
+    let (all_but_what_follows, all_but_owners) = (r#""sha256""#, r#""sha256", "sha256_follows""#);
     type Adjust = fn(Transfer<'static>) -> Transfer<'static>;
     let verify: Adjust = |transfer| transfer.verify(true);
     let own: Adjust = |transfer| transfer.owner(0, None);
     let sync: Adjust = |transfer| transfer.sync(true);
     for (features, adjust, lacks) in [
-        ("", verify, "'sha256'"),
-        (all_but_sums, verify, "'sha256'"),
+        ("", verify, "'sha256_follows'"),
+        (all_but_sums, verify, "'sha256_follows'"),
+        (all_but_what_follows, verify, "'sha256_follows'"),
         (all_but_owners, own, "'file_owner'"),
         (all_but_owners, sync, "'put_sync'"),
     ] {
@@ -218,11 +290,12 @@ fn agent_that_lacks_what_is_asked_is_named_and_gets_no_request() {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains(lacks), "{error}");
         assert!(error.to_string().contains("test-9"), "{error}");
-        if lacks == "'sha256'" {
+        if !features.contains("sha256") {
             let error = guest
                 .get_to("/f", &mut Vec::new(), adjust(Transfer::new()))
                 .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("'sha256'"), "{error}");
         }
     }
 }
@@ -231,8 +304,6 @@ fn agent_that_lacks_what_is_asked_is_named_and_gets_no_request() {
 fn way_that_has_none_of_this_is_told_before_anything_is_said() {
     let agent = Agent::start();
     let there = agent.folder().join("there");
-    let reader = guest(&agent).put_from(&mut &b"abc"[..], 3, &there, Transfer::new().verify(true));
-    assert!(matches!(reader, Err(GuestError::NotThisWay(_))));
     let here = tempfile::tempdir().unwrap();
     for transfer in [
         Transfer::new().verify(true),
@@ -263,20 +334,6 @@ fn way_that_has_none_of_this_is_told_before_anything_is_said() {
     }
     let fetched = by_ssh.get_file("/f", &file, Transfer::new().verify(true));
     assert!(matches!(fetched, Err(GuestError::NotOverSsh)));
-}
-
-#[test]
-fn sum_that_takes_longer_than_the_call_may_ends_it() {
-    let agent = Agent::start();
-    let sparse = tempfile::NamedTempFile::new().unwrap();
-    sparse.as_file().set_len(1 << 40).unwrap();
-    let transfer = Transfer::new()
-        .verify(true)
-        .timeout(Duration::from_millis(200));
-    let error = guest(&agent)
-        .put_file(sparse.path(), agent.folder().join("there"), transfer)
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
 }
 
 fn smolctl(agent: &Agent, arguments: &[&str], input: &[u8]) -> Output {

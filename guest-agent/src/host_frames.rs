@@ -132,11 +132,9 @@ impl HostFrames {
         match self.current {
             Current::Input | Current::Discarded => None,
             Current::End => Some(HostFrame::End),
-            Current::LongControl(length) => self.has_input.then(|| {
-                HostFrame::Control(Err(Refusal::new(format!(
-                    "a control frame may have {MAX_CONTROL_BYTES} bytes at most, not {length}"
-                ))))
-            }),
+            Current::LongControl(length) => self
+                .has_input
+                .then(|| HostFrame::Control(Err(too_long(length)))),
             Current::Control => match Control::parse(&self.control) {
                 Ok(control) => Some(HostFrame::Control(Ok(control))),
                 Err(error) => (self.has_input || error.is_control)
@@ -144,4 +142,11 @@ impl HostFrames {
             },
         }
     }
+}
+
+/// Why a control frame of so many bytes is not taken.
+pub(crate) fn too_long(length: usize) -> Refusal {
+    Refusal::new(format!(
+        "a control frame may have {MAX_CONTROL_BYTES} bytes at most, not {length}"
+    ))
 }

@@ -256,13 +256,26 @@ pub struct Destination {
     pub name: Option<Vec<u8>>,
     /// Permission bits (at most 0o7777) of the new file; absent leaves 0600.
     pub mode: Option<u32>,
-    /// What the bytes' sum must be for them to be stored (`sha256`).
-    pub sha256: Option<Checksum>,
+    /// What the bytes' sum must be for them to be stored.
+    pub sha256: Option<ExpectedSum>,
     /// The user and the group that the new file gets, each where it is there (`file_owner`).
     pub owner: Owner,
     /// Whether the file is on disk, and its name too, before the answer (`put_sync`).
     pub sync: bool,
 }
+
+/// The sum that the bytes of an upload must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedSum {
+    /// This one (`sha256`).
+    Given(Checksum),
+    /// One that the host says behind the bytes, by a frame with a [`FollowingSum`] (`sha256_follows`).
+    Follows,
+}
+
+/// The frame behind an upload whose sum follows; at most [`MAX_CONTROL_BYTES`] of payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowingSum(pub Checksum);
 
 /// Whose a file becomes; what is absent stays the agent's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

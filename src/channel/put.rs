@@ -1,19 +1,21 @@
 //! `put_file`: a file into the guest.
 //!
-//! Owns the way from a reader of known size to the agent's answer. A refusal that comes while bytes
-//! are still being sent is reported at once.
+//! Owns the way from a reader of known size to the agent's answer, and the sum behind it. A refusal that comes while
+//! bytes are still being sent is reported at once.
 
 use super::exchange::{Exchange, Message, misplaced};
 use super::{Channel, ChannelError, STALL_LIMIT, SYNC_LIMIT};
+use crate::checksum::Summer;
 use crate::deadline::Deadline;
 use crate::transport::Absence;
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
-use smolvm_protocol::request::{Destination, PutFileRequest, Request};
+use smolvm_protocol::request::{Destination, ExpectedSum, FollowingSum, PutFileRequest, Request};
 use std::io::{self, Read};
 
 impl Channel {
-    /// Stores `size` bytes of `source` in the guest. What `source` has beyond them is not read. Agents without
-    /// [`super::SHA256`], [`super::FILE_OWNER`] or [`super::PUT_SYNC`] take no notice of these wishes.
+    /// Stores `size` bytes of `source` in the guest. What `source` has beyond them is not read. A sum that is to follow is
+    /// computed while they are sent, and is for agents with [`super::SHA256_FOLLOWS`]. Agents without [`super::SHA256`],
+    /// [`super::FILE_OWNER`] or [`super::PUT_SYNC`] take no notice of these wishes.
     ///
     /// # Errors
     /// [`ChannelError`]; the target in the guest is then as it was. [`ChannelError::Read`] where
@@ -26,12 +28,16 @@ impl Channel {
         deadline: Deadline,
     ) -> Result<(), ChannelError> {
         let sync = destination.sync;
+        let summer = match destination.sha256 {
+            Some(ExpectedSum::Follows) => Some(Summer::default()),
+            Some(ExpectedSum::Given(_)) | None => None,
+        };
         let request = Request::PutFile(PutFileRequest {
             size,
             destination: Ok(destination),
         });
         let mut exchange = self.begin(&request, Absence::IsAnError, deadline)?;
-        let outcome = upload(&mut exchange, source, size, deadline)
+        let outcome = upload(&mut exchange, source, size, summer, deadline)
             .and_then(|answer| stored(&mut exchange, answer, sync, deadline));
         match outcome {
             Ok(()) | Err(ChannelError::Refused { .. }) => {}
@@ -41,11 +47,12 @@ impl Channel {
     }
 }
 
-/// Sends the bytes and their end; the answer, where it has come meanwhile.
+/// Sends the bytes, their end, and their sum where there is a `summer`; the answer, where it has come meanwhile.
 fn upload(
     exchange: &mut Exchange,
     source: &mut dyn Read,
     size: u64,
+    mut summer: Option<Summer>,
     deadline: Deadline,
 ) -> Result<Option<Message>, ChannelError> {
     let mut frame = vec![0; HEADER_BYTES + MAX_CHUNK_BYTES];
@@ -58,10 +65,23 @@ fn upload(
         if let Some(message) = send(exchange, &frame[..HEADER_BYTES + count], deadline)? {
             return Err(misplaced(message));
         }
+        // Sent first, so that the agent has something to do meanwhile.
+        if let Some(summer) = &mut summer {
+            summer.update(&frame[HEADER_BYTES..HEADER_BYTES + count]);
+        }
         remaining -= count as u64;
     }
-    // The answer comes as soon as the bytes are in, so it may overtake the end of the file.
-    send(exchange, &encode_frame(FrameType::EOF, b""), deadline)
+    let end = encode_frame(FrameType::EOF, b"");
+    let Some(summer) = summer else {
+        // The answer comes as soon as the bytes are in, so it may overtake the end of the file.
+        return send(exchange, &end, deadline);
+    };
+    let sum = FollowingSum(summer.finish()).to_json();
+    let end = [end, encode_frame(FrameType::JSON, sum.as_bytes())].concat();
+    match send(exchange, &end, deadline)? {
+        Some(message) => Err(misplaced(message)),
+        None => Ok(None),
+    }
 }
 
 /// Sends bytes; gives up where nothing moves for too long.

@@ -2,11 +2,9 @@
 
 use super::{Guest, GuestError, Way};
 use crate::channel::{Fetched, SHA256, deliver};
-use crate::checksum::sum_of_file;
 use crate::deadline::Deadline;
 use crate::files::{Counted, Source, Transfer, place_of};
-use smolvm_protocol::checksum::Checksum;
-use smolvm_protocol::request::Destination;
+use smolvm_protocol::request::{Destination, ExpectedSum};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -36,8 +34,7 @@ impl Guest {
     /// Stores a file that is open already.
     ///
     /// # Errors
-    /// [`GuestError`]; the target in the guest is then as it was. [`GuestError::Read`] where the file is to be verified
-    /// and cannot be read twice.
+    /// [`GuestError`]; the target in the guest is then as it was.
     pub fn put_source(
         &self,
         mut source: Source,
@@ -48,27 +45,8 @@ impl Guest {
         transfer.name = transfer.name.or(source.name.take());
         let deadline = Deadline::after_optional(transfer.timeout);
         self.require_for(&transfer, deadline)?;
-        let sum = match transfer.verify {
-            true => {
-                let sum = sum_of_file(&source.file, source.size, &self.inner.cancel, deadline)
-                    .map_err(|source| {
-                        self.unreadable(
-                            "the file, which is read twice to be verified".to_owned(),
-                            source,
-                        )
-                    })?;
-                Some(sum)
-            }
-            false => None,
-        };
-        self.send(
-            &mut source.file,
-            source.size,
-            sum,
-            remote.as_ref(),
-            transfer,
-            deadline,
-        )
+        let (file, size) = (&mut source.file, source.size);
+        self.send(file, size, remote.as_ref(), transfer, deadline)
     }
 
     /// Stores `size` bytes of a reader in the guest as `remote`. What the reader has beyond them is not read, and
@@ -76,7 +54,7 @@ impl Guest {
     ///
     /// # Errors
     /// [`GuestError`]; the target in the guest is then as it was. [`super::ErrorKind::Local`] where the reader
-    /// fails or ends early, [`GuestError::NotThisWay`] where it is to be verified.
+    /// fails or ends early.
     pub fn put_from(
         &self,
         reader: &mut dyn Read,
@@ -84,14 +62,9 @@ impl Guest {
         remote: impl AsRef<OsStr>,
         transfer: Transfer<'_>,
     ) -> Result<(), GuestError> {
-        if transfer.verify {
-            return Err(GuestError::NotThisWay(
-                "what a reader gives cannot be verified, since its sum has to go first; send a file",
-            ));
-        }
         let deadline = Deadline::after_optional(transfer.timeout);
         self.require_for(&transfer, deadline)?;
-        self.send(reader, size, None, remote.as_ref(), transfer, deadline)
+        self.send(reader, size, remote.as_ref(), transfer, deadline)
     }
 
     /// Makes sure that the agent can be sent a file in this way; one that serves nothing but version 1 is not asked.
@@ -106,7 +79,6 @@ impl Guest {
         &self,
         reader: &mut dyn Read,
         size: u64,
-        sha256: Option<Checksum>,
         remote: &OsStr,
         transfer: Transfer<'_>,
         deadline: Deadline,
@@ -115,7 +87,7 @@ impl Guest {
             path: remote.as_bytes().to_vec(),
             name: transfer.name,
             mode: transfer.mode,
-            sha256,
+            sha256: transfer.verify.then_some(ExpectedSum::Follows),
             owner: transfer.owner,
             sync: transfer.sync,
         };

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import trees
-from host import DATA, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
+from host import DATA, EOF, JSON, MAX_FRAME_BYTES, STDOUT, frame, request, text
 from processes import forget_peak, given_back, memory_kib, settled_holdings, threads, wait_until
 
 MIB = 1024  # KiB
@@ -224,6 +224,7 @@ def test_everything_that_requests_took_is_given_back(start_agent, tmp_path):
         request(op="run", shell="raw", cmd="x" * 200_000),
         request(op="put_file", path=f"{tmp_path}/new", size=100),
         request(op="put_file", path="/no/such/folder/new", size=100),
+        request(op="put_file", path=f"{tmp_path}/new", size=0, sha256="follows") + frame(EOF) + frame(JSON, b"{}")[:6],
         request(op="get_file", path=f"{tmp_path}/file"),
         request(op="get_file", path=f"{tmp_path}/missing"),
         request(op="put_tree", path=f"{tmp_path}/tree") + trees.directory(".") + trees.entry("f", "file"),

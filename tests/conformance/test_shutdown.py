@@ -26,7 +26,7 @@ FEATURES = [
     *("shutdown", "timings", "put_tree", "get_tree"),
     *("run_argv", "run_cwd", "run_usage", "run_until_exit", "run_user"),
     *("run_stdin", "run_signal", "run_pty", "connect", "set_clock", "reseed"),
-    *("sha256", "file_owner", "put_sync"),
+    *("sha256", "file_owner", "put_sync", "sha256_follows"),
 ]
 
 

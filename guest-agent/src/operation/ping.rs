@@ -5,7 +5,7 @@ use crate::connection::{Connection, ConnectionError};
 use smolvm_protocol::response::Response;
 
 /// What is served beyond version 1 as it began (`docs/protocol.md`, "Growing it").
-const FEATURES: [&str; 18] = [
+const FEATURES: [&str; 19] = [
     "shutdown",
     "timings",
     "put_tree",
@@ -24,6 +24,7 @@ const FEATURES: [&str; 18] = [
     "sha256",
     "file_owner",
     "put_sync",
+    "sha256_follows",
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {

@@ -5,13 +5,16 @@
 //! so that the host is never cut off while it sends. Unless all went well, nothing is left behind.
 
 use crate::connection::{Arrived, Connection, ConnectionError, Patience};
+use crate::host_frames::too_long;
 use crate::permits::Permit;
 use crate::staged_file::StagedFile;
 use crate::{os_error, path};
 use sha2::{Digest as _, Sha256};
 use smolvm_protocol::checksum::Checksum;
-use smolvm_protocol::frame::{FrameHeader, FrameType};
-use smolvm_protocol::request::{Destination, Owner, PutFileRequest};
+use smolvm_protocol::frame::{FrameError, FrameHeader, FrameType};
+use smolvm_protocol::request::{
+    Destination, ExpectedSum, FollowingSum, MAX_CONTROL_BYTES, Owner, PutFileRequest,
+};
 use smolvm_protocol::response::{Refusal, Response};
 use smolvm_protocol::text::shown;
 use std::ffi::OsStr;
@@ -22,6 +25,11 @@ use std::time::Duration;
 /// From one byte of the payload to the next.
 pub(super) const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
 
+const PATIENCE: Patience = Patience {
+    between_bytes: PAYLOAD_BETWEEN_BYTES,
+    until: None,
+};
+
 pub(crate) fn serve(
     connection: &mut Connection<'_>,
     request: PutFileRequest,
@@ -30,7 +38,17 @@ pub(crate) fn serve(
     let PutFileRequest { size, destination } = request;
     let upload = destination.and_then(|destination| Upload::begin(&destination));
     *turn = None;
-    let upload = receive(connection, size, upload)?;
+    let mut upload = receive(connection, size, upload)?;
+    if let Ok(Upload {
+        sum: Some((expected @ ExpectedSum::Follows, _)),
+        ..
+    }) = &mut upload
+    {
+        match receive_sum(connection)? {
+            Ok(FollowingSum(sum)) => *expected = ExpectedSum::Given(sum),
+            Err(refusal) => upload = Err(refusal),
+        }
+    }
     match upload.and_then(Upload::finish) {
         Ok(()) => connection.answer(&Response::Stored, None),
         Err(refusal) => super::refuse(connection, "put_file", &refusal),
@@ -41,7 +59,7 @@ pub(crate) fn serve(
 struct Upload {
     file: StagedFile,
     /// The sum that the bytes must have, and theirs so far.
-    sum: Option<(Checksum, Sha256)>,
+    sum: Option<(ExpectedSum, Sha256)>,
     owner: Owner,
     mode: Option<u32>,
     sync: bool,
@@ -74,7 +92,7 @@ impl Upload {
     }
 
     fn finish(self) -> Result<(), Refusal> {
-        if let Some((wanted, sum)) = self.sum {
+        if let Some((ExpectedSum::Given(wanted), sum)) = self.sum {
             let arrived = Checksum(sum.finalize().into());
             if arrived != wanted {
                 return Err(Refusal::new(format!(
@@ -148,16 +166,12 @@ fn receive(
     size: u64,
     mut upload: Result<Upload, Refusal>,
 ) -> Result<Result<Upload, Refusal>, ConnectionError> {
-    let patience = Patience {
-        between_bytes: PAYLOAD_BETWEEN_BYTES,
-        until: None,
-    };
     let mut remaining = size;
     if remaining > 0 {
         connection.expect_bulk();
     }
     while remaining > 0 {
-        match connection.next_event(&patience) {
+        match connection.next_event(&PATIENCE) {
             Ok(Arrived::Header(header)) => {
                 if let Err(refusal) = check(header, remaining) {
                     return Ok(upload.and(Err(refusal)));
@@ -170,12 +184,58 @@ fn receive(
             }
             Ok(Arrived::End) => {}
             Err(ConnectionError::Frame(error)) => {
-                return Ok(upload.and(Err(Refusal::new(format!("bad upload: {error}")))));
+                return Ok(upload.and(Err(broken(error))));
             }
             Err(error) => return Err(error),
         }
     }
     Ok(upload)
+}
+
+/// Reads what is behind the payload where the sum follows: the end of the file, and the frame with the sum.
+fn receive_sum(
+    connection: &mut Connection<'_>,
+) -> Result<Result<FollowingSum, Refusal>, ConnectionError> {
+    // The one under way, or that before the next: the last of the payload, whose end is not taken yet.
+    let mut frame_type = FrameType::DATA;
+    let mut json = Vec::new();
+    loop {
+        match connection.next_event(&PATIENCE) {
+            Ok(Arrived::Header(header)) => {
+                if let Err(refusal) = check_behind(frame_type, header) {
+                    return Ok(Err(refusal));
+                }
+                frame_type = header.frame_type;
+            }
+            Ok(Arrived::Payload(range)) if frame_type == FrameType::JSON => {
+                json.extend_from_slice(connection.bytes(range));
+            }
+            Ok(Arrived::End) if frame_type == FrameType::JSON => {
+                return Ok(FollowingSum::parse(&json));
+            }
+            Ok(Arrived::Payload(_) | Arrived::End) => {}
+            Err(ConnectionError::Frame(error)) => return Ok(Err(broken(error))),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn broken(error: FrameError) -> Refusal {
+    Refusal::new(format!("bad upload: {error}"))
+}
+
+/// Whether a frame can come after one of type `last`, with the payload complete and its sum missing.
+fn check_behind(last: FrameType, header: FrameHeader) -> Result<(), Refusal> {
+    let length = header.payload_bytes as usize;
+    match (last, header.frame_type) {
+        (FrameType::EOF, FrameType::JSON) if length > MAX_CONTROL_BYTES => Err(too_long(length)),
+        (FrameType::EOF, FrameType::JSON) => Ok(()),
+        (FrameType::EOF, other) => Err(Refusal::new(format!(
+            "unexpected frame type {other} where the upload's sum must follow"
+        ))),
+        (_, FrameType::EOF) => Ok(()),
+        _ => check(header, 0),
+    }
 }
 
 /// Whether a frame can be the next of a payload of which `remaining` bytes are missing.

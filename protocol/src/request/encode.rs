@@ -2,9 +2,9 @@
 //! are absent left out.
 
 use super::{
-    ConnectRequest, Control, Entropy, GetFileRequest, GetTreeRequest, Leftovers, PutFileRequest,
-    PutTreeRequest, Request, RunRequest, Shell, ShutdownMode, Target, Terminal, TerminalSize,
-    Until,
+    ConnectRequest, Control, Entropy, ExpectedSum, FollowingSum, GetFileRequest, GetTreeRequest,
+    Leftovers, PutFileRequest, PutTreeRequest, Request, RunRequest, Shell, ShutdownMode, Target,
+    Terminal, TerminalSize, Until,
 };
 use crate::PROTOCOL_VERSION;
 use crate::response::signal_name;
@@ -59,6 +59,14 @@ impl Request {
         }
         json.push('}');
         json
+    }
+}
+
+impl FollowingSum {
+    /// The frame's JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        format!("{{\"sha256\":\"{}\"}}", self.0)
     }
 }
 
@@ -180,8 +188,10 @@ fn push_put_file(json: &mut String, put: &PutFileRequest) {
                 push_member(json, name, &number.to_string());
             }
         }
-        if let Some(sum) = to.sha256 {
-            push_member(json, "sha256", &format!("\"{sum}\""));
+        match to.sha256 {
+            None => {}
+            Some(ExpectedSum::Given(sum)) => push_member(json, "sha256", &format!("\"{sum}\"")),
+            Some(ExpectedSum::Follows) => push_member(json, "sha256", "\"follows\""),
         }
         if to.sync {
             push_member(json, "sync", "true");

@@ -5,8 +5,8 @@ use super::resume;
 use super::run;
 use super::stream;
 use super::{
-    Destination, GetFileRequest, GetTreeRequest, MAX_ID, PutFileRequest, PutTreeRequest, Request,
-    ShutdownMode,
+    Destination, ExpectedSum, FollowingSum, GetFileRequest, GetTreeRequest, MAX_ID, PutFileRequest,
+    PutTreeRequest, Request, ShutdownMode,
 };
 use crate::checksum::Checksum;
 use crate::float;
@@ -45,6 +45,19 @@ impl Request {
             b"set_clock" => resume::set_clock(payload),
             b"reseed" => resume::reseed(payload),
             _ => Err(unknown_operation(members.get("op"))),
+        }
+    }
+}
+
+impl FollowingSum {
+    /// Parses the payload of the frame behind an upload whose sum follows.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to answer with.
+    pub fn parse(payload: &[u8]) -> Result<Self, Refusal> {
+        match Members::parse(payload)?.get("sha256").map(expected_sum) {
+            Some(Ok(ExpectedSum::Given(sum))) => Ok(Self(sum)),
+            _ => Err(no_checksum()),
         }
     }
 }
@@ -117,7 +130,7 @@ impl<'frame> Members<'frame> {
             to.mode = Some(mode(value)?);
         }
         if let Some(value) = self.present("sha256") {
-            to.sha256 = Some(checksum(value)?);
+            to.sha256 = Some(expected_sum(value)?);
         }
         id("uid", self.get("uid"), &mut to.owner.uid)?;
         id("gid", self.get("gid"), &mut to.owner.gid)?;
@@ -229,13 +242,18 @@ pub(crate) fn mode(value: Json<'_>) -> Result<u32, Refusal> {
     }
 }
 
-fn checksum(value: Json<'_>) -> Result<Checksum, Refusal> {
-    text::bytes_of(value)
-        .ok()
-        .and_then(|text| Checksum::from_hex(&text))
-        .ok_or_else(|| {
-            Refusal::new("'sha256' must be 64 hex digits, the SHA-256 sum of the content")
-        })
+/// A sum, or the word that says where it will be.
+fn expected_sum(value: Json<'_>) -> Result<ExpectedSum, Refusal> {
+    let text = text::bytes_of(value).unwrap_or_default();
+    if text == b"follows" {
+        return Ok(ExpectedSum::Follows);
+    }
+    let sum = Checksum::from_hex(&text).ok_or_else(no_checksum)?;
+    Ok(ExpectedSum::Given(sum))
+}
+
+fn no_checksum() -> Refusal {
+    Refusal::new("'sha256' must be 64 hex digits, the SHA-256 sum of the content")
 }
 
 /// The number of a user or group.

@@ -404,7 +404,7 @@ fn additions_to_put_file_and_get_file_are_taken_and_null_counts_as_absent() {
     let destination = Destination {
         path: b"/a".to_vec(),
         mode: Some(0o600),
-        sha256: Checksum::from_hex(&[b'A'; 64]),
+        sha256: Checksum::from_hex(&[b'A'; 64]).map(ExpectedSum::Given),
         owner: Owner {
             uid: Some(MAX_ID),
             gid: Some(0),
@@ -417,6 +417,14 @@ fn additions_to_put_file_and_get_file_are_taken_and_null_counts_as_absent() {
             size: 3,
             destination: Ok(destination),
         }),
+        Request::PutFile(PutFileRequest {
+            size: 3,
+            destination: Ok(Destination {
+                path: b"/a".to_vec(),
+                sha256: Some(ExpectedSum::Follows),
+                ..Destination::default()
+            }),
+        }),
         Request::GetFile(GetFileRequest {
             path: b"/a".to_vec(),
             sha256: true,
@@ -426,6 +434,24 @@ fn additions_to_put_file_and_get_file_are_taken_and_null_counts_as_absent() {
     }
     let null = r#"{"op":"put_file","path":"/a","sha256":null,"uid":null,"gid":null,"sync":null}"#;
     assert_eq!(put(null), put(r#"{"op":"put_file","path":"/a"}"#));
+}
+
+#[test]
+fn sum_behind_an_upload_is_read_as_it_is_written_and_nothing_else_is_one() {
+    let sum = FollowingSum(Checksum([0xa5; Checksum::BYTES]));
+    assert_eq!(FollowingSum::parse(sum.to_json().as_bytes()), Ok(sum));
+    let no_sum = "'sha256' must be 64 hex digits, the SHA-256 sum of the content";
+    for (json, sentence) in [
+        ("{}", no_sum),
+        (r#"{"sha256":null}"#, no_sum),
+        (r#"{"sha256":"follows"}"#, no_sum),
+        (r#"{"sha256":"00"}"#, no_sum),
+        (r#"{"sha256":7}"#, no_sum),
+        ("[]", "bad request: not a JSON object"),
+    ] {
+        let refusal = FollowingSum::parse(json.as_bytes()).unwrap_err();
+        assert_eq!(refusal, Refusal::new(sentence), "{json}");
+    }
 }
 
 #[test]

@@ -44,9 +44,9 @@ class Copies(Calls):
         `size`: how many bytes an open file has from its position on, where it cannot tell. `timeout`: in seconds for
         all of it; without one, `STALL_SECONDS` without a byte end it. On any failure the target is as it was.
 
-        `verify`: it is stored only if it arrives as it is, by its SHA-256 sum; it is read twice. `uid`, `gid`: whose it becomes
+        `verify`: it is stored only if it arrives as it is, by its SHA-256 sum. `uid`, `gid`: whose it becomes
         in the guest, the agent's where not given. `sync`: the call returns once it is on the guest's disk. An agent without
-        `sha256`, `file_owner` or `put_sync` among its features is not asked for it: `UnsupportedError`.
+        `sha256_follows`, `file_owner` or `put_sync` among its features is not asked for it: `UnsupportedError`.
         """
         more: dict[str, Any] = {"sync": True} if sync else {}
         for member, value in (("uid", uid), ("gid", gid)):
@@ -119,16 +119,17 @@ class Copies(Calls):
         if members["mode"] is not None:
             check_count("mode", members["mode"])
         needs = [
-            *(["sha256"] if verify else []),
+            *(["sha256_follows"] if verify else []),
             *(["file_owner"] if "uid" in members or "gid" in members else []),
             *(["put_sync"] if "sync" in members else []),
         ]
         if needs:
             self._require(needs, deadline)
+        given = None
         if verify:
-            members = {**members, "sha256": transfer.sum_of(file, size, deadline)}
+            members, given = {**members, "sha256": "follows"}, transfer.Sum()
         with self._begin({"op": "put_file", **members, "size": size}, deadline, STALL_SECONDS) as connection:
-            had_all = transfer.upload(connection, file, size)
+            had_all = transfer.upload(connection, file, size, given)
             if "sync" in members:
                 connection.stall_seconds = SYNC_SECONDS
             accepted(recv_json(connection), f"cannot store '{printable(members['path'])}' in the guest")

@@ -18,10 +18,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .connection import Connection
-from .deadline import Deadline
-from .errors import ConnectionClosedError, FileMismatchError, NoAnswerError, ShortFileError, printable
+from .errors import ConnectionClosedError, FileMismatchError, ShortFileError, printable
 from .messages import accepted, integer, no_agent
-from .protocol import CHUNK_SIZE, FRAME_DATA, FRAME_EOF, frame_bytes, recv_header, recv_json, recv_pieces, unexpected_frame
+from .protocol import (
+    CHUNK_SIZE,
+    FRAME_DATA,
+    FRAME_EOF,
+    frame_bytes,
+    json_frame_bytes,
+    recv_header,
+    recv_json,
+    recv_pieces,
+    unexpected_frame,
+)
 
 # What a fetched file keeps of its mode: the guest is not trusted with set-user-ID and its like here.
 _KEPT_MODE = 0o777
@@ -40,22 +49,6 @@ class Sum:
 
     def digits(self) -> str:
         return self._sum.hexdigest()
-
-
-def sum_of(file: BinaryIO, size: int, deadline: Deadline) -> str:
-    """The sum of a file's next `size` bytes, or of those that there are; its position stays. `ValueError` where it has none."""
-    if not file.seekable():
-        raise ValueError("verify needs a file that can seek: it is read twice, since its sum goes first")
-    position = file.tell()
-    taken = Sum()
-    while taken.size < size and (piece := file.read(min(size - taken.size, CHUNK_SIZE))):
-        if isinstance(piece, str):
-            raise TypeError("the file must be open in binary mode")
-        if deadline.has_passed:
-            raise NoAnswerError(f"the file's SHA-256 sum has taken longer than {deadline.seconds:g} s", deadline.seconds)
-        taken.update(piece)
-    file.seek(position)
-    return taken.digits()
 
 
 def open_source(path: Path) -> BinaryIO:
@@ -90,8 +83,9 @@ def remaining_size(file: BinaryIO) -> int:
     return max(0, end - position)
 
 
-def upload(connection: Connection, file: BinaryIO, size: int) -> bool:
-    """Sends `size` bytes of a file, and its end; `False` where the agent has answered before it had all bytes."""
+def upload(connection: Connection, file: BinaryIO, size: int, given: Sum | None = None) -> bool:
+    """Sends `size` bytes of a file, and its end, with `given` their sum behind it; `False` where the agent has answered before
+    it had all that it needs."""
     left = size
     while left > 0:
         piece = file.read(min(left, CHUNK_SIZE))
@@ -105,7 +99,11 @@ def upload(connection: Connection, file: BinaryIO, size: int) -> bool:
             raise ValueError(f"the file gave {len(piece)} bytes where it was asked for at most {left}")
         if not connection.send_unless_answered(frame_bytes(FRAME_DATA, piece)):
             return False
+        if given is not None:
+            given.update(piece)
         left -= len(piece)
+    if given is not None:
+        return connection.send_unless_answered(frame_bytes(FRAME_EOF) + json_frame_bytes({"sha256": given.digits()}))
     # The answer comes as soon as the bytes are in, so it may overtake the end of the file.
     connection.send_unless_answered(frame_bytes(FRAME_EOF))
     return True

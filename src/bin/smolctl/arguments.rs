@@ -180,7 +180,7 @@ pub(crate) struct PutArguments {
     /// Permission bits in octal; otherwise those of the file here (0600 from standard input)
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
-    /// Make sure by its SHA-256 sum that it arrives as it is; it is read twice
+    /// Make sure by its SHA-256 sum that it arrives as it is
     #[arg(long)]
     pub(crate) verify: bool,
     #[command(flatten)]
@@ -223,7 +223,7 @@ pub(crate) struct CpArguments {
     /// Permission bits in octal of a file that goes into a guest; otherwise those of the file here (0600 from standard input)
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
-    /// Make sure by its SHA-256 sum that a file arrives as it is; one that goes into a guest is read twice
+    /// Make sure by its SHA-256 sum that a file arrives as it is
     #[arg(long)]
     pub(crate) verify: bool,
     #[command(flatten)]

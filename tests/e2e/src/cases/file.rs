@@ -4,7 +4,7 @@ use crate::checksum::{Checksum, Pattern};
 use crate::guest::{Checked, Guest, holds, same};
 use smolvm_host::channel::{ChannelError, Fetched};
 use smolvm_protocol::checksum::Checksum as Sum;
-use smolvm_protocol::request::{Destination, Owner};
+use smolvm_protocol::request::{Destination, ExpectedSum, Owner};
 use std::time::Instant;
 
 /// Around each boundary of a frame and of a write; the largest transfer, which fills every buffer on the way, follows.
@@ -104,17 +104,17 @@ pub(crate) fn mode(guest: &Guest) -> Checked {
     guest.text("rm /tmp/moded").map(drop)
 }
 
-/// With the right sum it is stored, synced, and sent back with that sum; with another, nothing is.
+/// With the right sum, before or behind it, it is stored, synced, and sent back with that sum; with another, nothing is.
 pub(crate) fn verified(guest: &Guest) -> Checked {
     let size = 3 << 20;
     let failed = |error: ChannelError| error.to_string();
     let sum = Checksum::of(Pattern::new(7, size)).map_err(|error| error.to_string())?;
     let sum = Sum(sum.sha256());
     let channel = guest.channel()?;
-    let store = |seed| {
+    let store = |seed, expected| {
         let destination = Destination {
             path: b"/tmp/verified".to_vec(),
-            sha256: Some(sum),
+            sha256: Some(expected),
             sync: true,
             ..Destination::default()
         };
@@ -125,8 +125,9 @@ pub(crate) fn verified(guest: &Guest) -> Checked {
             guest.deadline(),
         )
     };
-    store(7).map_err(failed)?;
-    match store(8) {
+    store(9, ExpectedSum::Follows).map_err(failed)?;
+    store(7, ExpectedSum::Given(sum)).map_err(failed)?;
+    match store(8, ExpectedSum::Given(sum)) {
         Err(ChannelError::Refused { sentence }) => {
             holds(&sentence, sentence.contains(&sum.to_string()))?;
         }
