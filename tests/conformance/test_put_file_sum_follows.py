@@ -165,7 +165,7 @@ def test_frame_that_follows_and_is_no_object_leaves_target_untouched(agent, targ
     [(DATA, b"x"), (DATA, b""), (EOF, b""), (STDOUT, b"x"), (9, b"")],
 )
 def test_other_frame_where_the_sum_must_follow_leaves_target_untouched(agent, target, frame_type, payload):
-    sentence = f"unexpected frame type {frame_type} where the upload's sum must follow"
+    sentence = f"unexpected frame type {frame_type} during upload"
     assert read_refusal(agent, target, upload(target, b"new"), frame(frame_type, payload)) == sentence
 
 
@@ -178,8 +178,9 @@ def test_other_frame_where_the_sum_must_follow_leaves_target_untouched(agent, ta
         ),
         (sum_frame(b"new"), "unexpected frame type 1 during upload"),
         (frame(STDOUT, b"x"), "unexpected frame type 2 during upload"),
+        (frame(EOF, b"x"), "unexpected frame type 5 during upload"),
     ],
-    ids=["DATA", "the sum", "STDOUT"],
+    ids=["DATA", "the sum", "STDOUT", "an end with content"],
 )
 def test_content_whose_sum_follows_needs_its_end_before_the_sum(agent, target, behind, sentence):
     assert read_refusal(agent, target, head(target, 3), frame(DATA, b"new"), behind) == sentence

@@ -11,7 +11,7 @@ use crate::staged_file::StagedFile;
 use crate::{os_error, path};
 use sha2::{Digest as _, Sha256};
 use smolvm_protocol::checksum::Checksum;
-use smolvm_protocol::frame::{FrameError, FrameHeader, FrameType};
+use smolvm_protocol::frame::{FrameHeader, FrameType};
 use smolvm_protocol::request::{
     Destination, ExpectedSum, FollowingSum, MAX_CONTROL_BYTES, Owner, PutFileRequest,
 };
@@ -25,11 +25,6 @@ use std::time::Duration;
 /// From one byte of the payload to the next.
 pub(super) const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
 
-const PATIENCE: Patience = Patience {
-    between_bytes: PAYLOAD_BETWEEN_BYTES,
-    until: None,
-};
-
 pub(crate) fn serve(
     connection: &mut Connection<'_>,
     request: PutFileRequest,
@@ -38,17 +33,7 @@ pub(crate) fn serve(
     let PutFileRequest { size, destination } = request;
     let upload = destination.and_then(|destination| Upload::begin(&destination));
     *turn = None;
-    let mut upload = receive(connection, size, upload)?;
-    if let Ok(Upload {
-        sum: Some((expected @ ExpectedSum::Follows, _)),
-        ..
-    }) = &mut upload
-    {
-        match receive_sum(connection)? {
-            Ok(FollowingSum(sum)) => *expected = ExpectedSum::Given(sum),
-            Err(refusal) => upload = Err(refusal),
-        }
-    }
+    let upload = receive(connection, size, upload)?;
     match upload.and_then(Upload::finish) {
         Ok(()) => connection.answer(&Response::Stored, None),
         Err(refusal) => super::refuse(connection, "put_file", &refusal),
@@ -81,14 +66,26 @@ impl Upload {
         })
     }
 
-    fn write(mut self, bytes: &[u8]) -> Result<Self, Refusal> {
+    fn lacks_its_sum(&self) -> bool {
+        matches!(self.sum, Some((ExpectedSum::Follows, _)))
+    }
+
+    /// Takes the frame with the sum.
+    fn expect(&mut self, json: &[u8]) -> Result<(), Refusal> {
+        let FollowingSum(wanted) = FollowingSum::parse(json)?;
+        if let Some((expected, _)) = &mut self.sum {
+            *expected = ExpectedSum::Given(wanted);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         if let Some((_, sum)) = &mut self.sum {
             sum.update(bytes);
         }
-        match self.file.write(bytes) {
-            Ok(()) => Ok(self),
-            Err(error) => Err(Refusal::new(os_error::sentence(&error))),
-        }
+        self.file
+            .write(bytes)
+            .map_err(|error| Refusal::new(os_error::sentence(&error)))
     }
 
     fn finish(self) -> Result<(), Refusal> {
@@ -160,93 +157,66 @@ pub(super) fn inside(mut target: Vec<u8>, name: &[u8], path: &[u8]) -> Result<Ve
     }
 }
 
-/// Reads `size` bytes of payload into `upload`; after a failure, past it.
+/// Reads `size` bytes of payload into `upload`, and the sum where it follows; after a failure, past the payload.
 fn receive(
     connection: &mut Connection<'_>,
     size: u64,
     mut upload: Result<Upload, Refusal>,
 ) -> Result<Result<Upload, Refusal>, ConnectionError> {
+    let patience = Patience {
+        between_bytes: PAYLOAD_BETWEEN_BYTES,
+        until: None,
+    };
     let mut remaining = size;
     if remaining > 0 {
         connection.expect_bulk();
     }
-    while remaining > 0 {
-        match connection.next_event(&PATIENCE) {
-            Ok(Arrived::Header(header)) => {
-                if let Err(refusal) = check(header, remaining) {
+    let mut frame_type = FrameType::DATA;
+    let mut sum = Vec::new();
+    while remaining > 0 || upload.as_ref().is_ok_and(Upload::lacks_its_sum) {
+        let taken = match (connection.next_event(&patience), &mut upload) {
+            (Ok(Arrived::Header(header)), _) => {
+                if let Err(refusal) = check(header, frame_type, remaining) {
                     return Ok(upload.and(Err(refusal)));
                 }
+                frame_type = header.frame_type;
+                Ok(())
             }
-            Ok(Arrived::Payload(range)) => {
+            (Ok(Arrived::Payload(range)), _) if frame_type == FrameType::JSON => {
+                sum.extend_from_slice(connection.bytes(range));
+                Ok(())
+            }
+            (Ok(Arrived::Payload(range)), upload) => {
+                remaining -= range.len() as u64;
                 let bytes = connection.bytes(range);
-                remaining -= bytes.len() as u64;
-                upload = upload.and_then(|upload| upload.write(bytes));
+                upload.as_mut().map_or(Ok(()), |upload| upload.write(bytes))
             }
-            Ok(Arrived::End) => {}
-            Err(ConnectionError::Frame(error)) => {
-                return Ok(upload.and(Err(broken(error))));
+            (Ok(Arrived::End), Ok(upload)) if frame_type == FrameType::JSON => upload.expect(&sum),
+            (Ok(Arrived::End), _) => Ok(()),
+            (Err(ConnectionError::Frame(error)), _) => {
+                return Ok(upload.and(Err(Refusal::new(format!("bad upload: {error}")))));
             }
-            Err(error) => return Err(error),
+            (Err(error), _) => return Err(error),
+        };
+        if let Err(refusal) = taken {
+            upload = Err(refusal);
         }
     }
     Ok(upload)
 }
 
-/// Reads what is behind the payload where the sum follows: the end of the file, and the frame with the sum.
-fn receive_sum(
-    connection: &mut Connection<'_>,
-) -> Result<Result<FollowingSum, Refusal>, ConnectionError> {
-    // The one under way, or that before the next: the last of the payload, whose end is not taken yet.
-    let mut frame_type = FrameType::DATA;
-    let mut json = Vec::new();
-    loop {
-        match connection.next_event(&PATIENCE) {
-            Ok(Arrived::Header(header)) => {
-                if let Err(refusal) = check_behind(frame_type, header) {
-                    return Ok(Err(refusal));
-                }
-                frame_type = header.frame_type;
-            }
-            Ok(Arrived::Payload(range)) if frame_type == FrameType::JSON => {
-                json.extend_from_slice(connection.bytes(range));
-            }
-            Ok(Arrived::End) if frame_type == FrameType::JSON => {
-                return Ok(FollowingSum::parse(&json));
-            }
-            Ok(Arrived::Payload(_) | Arrived::End) => {}
-            Err(ConnectionError::Frame(error)) => return Ok(Err(broken(error))),
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn broken(error: FrameError) -> Refusal {
-    Refusal::new(format!("bad upload: {error}"))
-}
-
-/// Whether a frame can come after one of type `last`, with the payload complete and its sum missing.
-fn check_behind(last: FrameType, header: FrameHeader) -> Result<(), Refusal> {
+/// Whether a frame can come behind one of type `last`, with `remaining` bytes of the payload missing; with none, it is the sum's turn.
+fn check(header: FrameHeader, last: FrameType, remaining: u64) -> Result<(), Refusal> {
     let length = header.payload_bytes as usize;
-    match (last, header.frame_type) {
-        (FrameType::EOF, FrameType::JSON) if length > MAX_CONTROL_BYTES => Err(too_long(length)),
-        (FrameType::EOF, FrameType::JSON) => Ok(()),
-        (FrameType::EOF, other) => Err(Refusal::new(format!(
-            "unexpected frame type {other} where the upload's sum must follow"
-        ))),
-        (_, FrameType::EOF) => Ok(()),
-        _ => check(header, 0),
-    }
-}
-
-/// Whether a frame can be the next of a payload of which `remaining` bytes are missing.
-fn check(header: FrameHeader, remaining: u64) -> Result<(), Refusal> {
     match header.frame_type {
-        FrameType::DATA if u64::from(header.payload_bytes) <= remaining => Ok(()),
-        FrameType::DATA => Err(Refusal::new(format!(
-            "the upload is longer than 'size': a frame of {} bytes came where {remaining} were left",
-            header.payload_bytes
+        FrameType::JSON if last == FrameType::EOF && length <= MAX_CONTROL_BYTES => Ok(()),
+        FrameType::JSON if last == FrameType::EOF => Err(too_long(length)),
+        FrameType::EOF if last != FrameType::EOF && remaining == 0 && length == 0 => Ok(()),
+        FrameType::DATA if last != FrameType::EOF && length as u64 <= remaining => Ok(()),
+        FrameType::DATA if last != FrameType::EOF => Err(Refusal::new(format!(
+            "the upload is longer than 'size': a frame of {length} bytes came where {remaining} were left"
         ))),
-        FrameType::EOF => Err(Refusal::new(format!(
+        FrameType::EOF if remaining > 0 => Err(Refusal::new(format!(
             "the upload ended {remaining} bytes before 'size'"
         ))),
         other => Err(Refusal::new(format!(
