@@ -23,7 +23,6 @@ mod server;
 mod session;
 mod staged_file;
 mod sys;
-mod thread;
 
 use arguments::{Arguments, Parsed};
 use std::process::ExitCode;

@@ -7,7 +7,7 @@
 use crate::connection::{Connection, ConnectionError, Source};
 use crate::sys::eventfd::EventFd;
 use crate::sys::outgoing::{Address, Lookup};
-use crate::thread;
+use crate::sys::thread;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +81,7 @@ pub(crate) fn resolve(
             .unwrap_or_else(PoisonError::into_inner) = found;
         told.flag.raise();
     };
-    thread::start("resolver", STACK_BYTES, Box::new(work)).map_err(ConnectionError::System)?;
+    thread::start(c"resolver", STACK_BYTES, Box::new(work)).map_err(ConnectionError::System)?;
     connection.watch(&answer.flag, Source::Resolved)?;
     let waited = loop {
         match connection.wait(Some(deadline)) {

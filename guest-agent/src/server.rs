@@ -22,8 +22,8 @@ use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
 use crate::sys::limit::DescriptorLimit;
 use crate::sys::socket::{self, Family};
-use crate::sys::{inherited, signal};
-use crate::{log, oom_score, session, thread};
+use crate::sys::{inherited, signal, thread};
+use crate::{log, oom_score, session};
 use smolvm_protocol::response::{Refusal, Response};
 use std::fmt;
 use std::io;
@@ -296,7 +296,7 @@ impl Agent {
                 Err(error) => log::failure(&format_args!("cannot serve a connection: {error}")),
             }
         };
-        thread::start("connection", STACK_BYTES, Box::new(serve))
+        thread::start(c"connection", STACK_BYTES, Box::new(serve))
     }
 
     fn serve_connection(&self, connection: Connection<'_>) {

@@ -19,6 +19,7 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod terminal;
+pub(crate) mod thread;
 #[cfg(target_env = "musl")]
 mod unwinder;
 

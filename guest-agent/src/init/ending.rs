@@ -4,11 +4,11 @@
 //! none of them is waited for.
 
 use super::supervision::Supervision;
+use crate::log;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
 use crate::sys::machine::End;
-use crate::sys::{file, mount, process};
-use crate::{log, thread};
+use crate::sys::{file, mount, process, thread};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ fn carry_out(steps: Vec<Step>, limit: Duration) -> io::Result<bool> {
             step();
             end.raise();
         };
-        thread::start("disks", STACK_BYTES, Box::new(work))?;
+        thread::start(c"disks", STACK_BYTES, Box::new(work))?;
         let now = Instant::now();
         let next_at = now + deadline.saturating_duration_since(now) / 2;
         let mut is_over = false;
