@@ -11,6 +11,7 @@ pub(crate) mod inherited;
 pub(crate) mod interface;
 pub(crate) mod limit;
 pub(crate) mod machine;
+mod memory;
 pub(crate) mod mount;
 pub(crate) mod outgoing;
 pub(crate) mod process;
