@@ -7,11 +7,10 @@
 
 use crate::accounts::Account;
 use crate::os_error;
-use crate::sys::epoll::{self, Epoll};
 use crate::sys::limit::DescriptorLimit;
 use crate::sys::process::{self, Ending, Pid};
 use crate::sys::spawn::{Ends, Streams};
-use crate::sys::{session, signal, spawn};
+use crate::sys::{file, session, signal, spawn};
 use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::request::{RunRequest, Shell};
 use smolvm_protocol::text::shown;
@@ -31,6 +30,9 @@ const HANG_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Between two looks at who is left of a session.
 const SESSION_RETRY: Duration = Duration::from_millis(10);
+
+/// Between two looks whether a killed leader can be reaped.
+const REAP_RETRY: Duration = Duration::from_millis(5);
 
 /// The shell where nothing else is asked for.
 const DEFAULT_SHELL: &[u8] = b"/bin/sh";
@@ -281,7 +283,7 @@ impl Process {
             spawn::SpawnError::Execute(error) => StartError::new(&error, Some(executed)),
             spawn::SpawnError::System(error) => StartError::new(&error, None),
             spawn::SpawnError::Late(pid) => {
-                defer_reaping(pid);
+                reap_killed(pid, Instant::now() + REAP_LIMIT);
                 StartError::of_ours("the command did not start within 5 s")
             }
         })?;
@@ -297,7 +299,7 @@ impl Process {
             }
             Err(error) => {
                 process::kill_group(spawned.pid);
-                defer_reaping(spawned.pid);
+                reap_killed(spawned.pid, Instant::now() + REAP_LIMIT);
                 Err(StartError::new(&error, None))
             }
         }
@@ -330,7 +332,7 @@ impl Process {
     /// at most [`HANG_UP_LIMIT`].
     pub(crate) fn wait_for_hang_up(&self) {
         let deadline = Instant::now() + HANG_UP_LIMIT;
-        wait_for_exit(&self.exit, deadline);
+        file::comes_within(&self.exit, HANG_UP_LIMIT);
         while Instant::now() < deadline && self.has_company() {
             std::thread::sleep(SESSION_RETRY);
         }
@@ -349,13 +351,11 @@ impl Process {
             return None;
         }
         self.kill_all();
-        wait_for_exit(&self.exit, Instant::now() + REAP_LIMIT);
-        let ending = self.reap().ok().flatten();
-        if ending.is_none() {
-            defer_reaping(self.leader);
-        }
+        let deadline = Instant::now() + REAP_LIMIT;
+        // Where that fails, it is only seen later.
+        file::comes_within(&self.exit, REAP_LIMIT);
         self.reaped = true;
-        ending
+        reap_killed(self.leader, deadline)
     }
 }
 
@@ -365,23 +365,20 @@ impl Drop for Process {
     }
 }
 
-fn wait_for_exit(exit: &OwnedFd, deadline: Instant) {
-    let Ok(epoll) = Epoll::new() else { return };
-    if epoll.add(exit, 0, epoll::IN).is_err() {
-        return;
-    }
-    while let Ok(mut ready) = epoll.wait(Some(deadline)) {
-        if ready.next().is_some() || Instant::now() >= deadline {
-            return;
+/// Reaps a leader that has been killed, waiting for it until `deadline`; one that has not died by then is reaped later.
+fn reap_killed(leader: Pid, deadline: Instant) -> Option<Ending> {
+    loop {
+        match process::reap(leader) {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(REAP_RETRY),
+            Ok(None) => break,
+            reaped => return reaped.ok().flatten(),
         }
     }
-}
-
-fn defer_reaping(leader: Pid) {
     UNREAPED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(leader);
+    None
 }
 
 fn reap_late_ones() {

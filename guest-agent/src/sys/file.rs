@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Opens a directory to name files within it (`O_PATH`: search permission is enough).
 pub(crate) fn open_directory(path: &CStr) -> io::Result<OwnedFd> {
@@ -66,6 +67,19 @@ pub(crate) fn takes_bytes(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
     // SAFETY: `poll` lives through the call, which is told that there is one.
     let ready = unsafe { libc::poll(&raw mut poll, 1, milliseconds) };
     ready == 1 && poll.revents & libc::POLLOUT != 0
+}
+
+/// Whether there is something to read, an end for one, within that time.
+pub(crate) fn comes_within(reader: &OwnedFd, limit: Duration) -> bool {
+    let mut poll = libc::pollfd {
+        fd: reader.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let limit = limit.as_millis() as libc::c_int;
+    // SAFETY: `poll` lives through the call, which is told that there is one.
+    uninterrupted(|| checked(unsafe { libc::poll(&raw mut poll, 1, limit) }))
+        .is_ok_and(|ready| ready == 1)
 }
 
 /// What a pipe holds now.

@@ -247,12 +247,17 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
     };
     let pid = clone(&child)?;
     drop(error_writer);
-    if program.identity.is_some() && !comes_within(&error_reader, START_LIMIT) {
+    if program.identity.is_some() && !file::comes_within(&error_reader, START_LIMIT) {
         super::process::kill_number(pid.0);
         return Err(SpawnError::Late(pid));
     }
     let mut failure = Vec::with_capacity(FAILURE_BYTES);
-    let read = file::read_to_spare(&error_reader, &mut failure);
+    let read = loop {
+        match file::read_to_spare(&error_reader, &mut failure) {
+            Ok(1..) if failure.len() < FAILURE_BYTES => {}
+            ended => break ended,
+        }
+    };
     if let Ok([step, errno @ ..]) = <[u8; FAILURE_BYTES]>::try_from(failure) {
         reap_failed(pid);
         let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
@@ -318,19 +323,6 @@ fn clone(child: &Child<'_>) -> io::Result<Pid> {
     // keeps to the file's rules.
     let pid = checked(unsafe { libc::clone(in_child, top.cast(), flags, argument) })?;
     Ok(Pid(pid))
-}
-
-/// Whether there is something to read from a pipe, its end for one, within that time.
-fn comes_within(reader: &OwnedFd, limit: Duration) -> bool {
-    let mut poll = libc::pollfd {
-        fd: reader.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let limit = limit.as_millis() as libc::c_int;
-    // SAFETY: `poll` lives through the call, which is told that there is one.
-    super::uninterrupted(|| checked(unsafe { libc::poll(&raw mut poll, 1, limit) }))
-        .is_ok_and(|ready| ready == 1)
 }
 
 /// Waits for a child that is about to exit. It is killed, since it may be another user's by now, whose processes
