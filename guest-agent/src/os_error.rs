@@ -51,6 +51,21 @@ pub(crate) fn name(errno: i32) -> Option<&'static str> {
     word(NAMES, usize::try_from(errno).ok()?)
 }
 
+/// Whether an error of a look at a path tells what stands there; others tell only that nobody could look.
+pub(crate) fn is_of_path(error: &io::Error) -> bool {
+    let of_path = [
+        libc::ENOENT,
+        libc::ENOTDIR,
+        libc::EACCES,
+        libc::ELOOP,
+        libc::ENAMETOOLONG,
+    ];
+    // Without a number it is about a NUL byte.
+    error
+        .raw_os_error()
+        .is_none_or(|number| of_path.contains(&number))
+}
+
 /// An error about `path`.
 pub(crate) fn sentence_about(error: &io::Error, path: &[u8]) -> String {
     format!("{}: {}", sentence(error), quoted(&shown(path)))

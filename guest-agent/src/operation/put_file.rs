@@ -18,8 +18,9 @@ use smolvm_protocol::request::{
 use smolvm_protocol::response::{Refusal, Response};
 use smolvm_protocol::text::shown;
 use std::ffi::OsStr;
+use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
 use std::time::Duration;
 
 /// From one byte of the payload to the next.
@@ -53,10 +54,7 @@ struct Upload {
 impl Upload {
     fn begin(destination: &Destination) -> Result<Self, Refusal> {
         let target = target(destination)?;
-        let file = StagedFile::create(&target).map_err(|error| {
-            let sentence = os_error::sentence_about(&error, &target);
-            Refusal::new(format!("cannot create file: {sentence}"))
-        })?;
+        let file = StagedFile::create(&target).map_err(|error| cannot_create(&error, &target))?;
         Ok(Self {
             file,
             sum: destination.sha256.map(|sum| (sum, Sha256::new())),
@@ -111,12 +109,19 @@ impl Upload {
     }
 }
 
+fn cannot_create(error: &io::Error, target: &[u8]) -> Refusal {
+    let sentence = os_error::sentence_about(error, target);
+    Refusal::new(["cannot create file: ", &sentence].concat())
+}
+
 /// The file that a request means: `path` made absolute, or, where that is a directory, the last
 /// component of `name` within it.
 fn target(destination: &Destination) -> Result<Vec<u8>, Refusal> {
     let target = absolute(&destination.path)?;
-    if !Path::new(OsStr::from_bytes(&target)).is_dir() {
-        return Ok(target);
+    match fs::metadata(OsStr::from_bytes(&target)) {
+        Ok(found) if found.is_dir() => {}
+        Err(error) if !os_error::is_of_path(&error) => return Err(cannot_create(&error, &target)),
+        _ => return Ok(target),
     }
     let name = destination.name.as_deref().unwrap_or_default();
     inside(target, name, &destination.path)

@@ -8,6 +8,7 @@
 use super::put_file::{PAYLOAD_BETWEEN_BYTES, absolute, inside};
 use super::tree::{self, Failure, Tally, refused};
 use crate::connection::{Arrived, Connection, ConnectionError, Patience};
+use crate::os_error;
 use crate::path::last_component;
 use crate::permits::Permit;
 use crate::staged_file::{StagedFile, replace_by_link};
@@ -70,11 +71,15 @@ impl Receiver {
     fn begin(path: &[u8], name: &[u8]) -> Result<Self, Refusal> {
         let mut root = absolute(path)?;
         let mut within = open(&root);
-        let own_name = within.is_err() || !last_component(name).is_empty();
-        if within.is_err() {
-            within = open(&root[..root.len() - last_component(&root).len()]);
-        } else if own_name {
-            root = inside(root, name, path)?;
+        let mut own_name = !last_component(name).is_empty();
+        match &within {
+            Ok(_) if own_name => root = inside(root, name, path)?,
+            Err(error) if os_error::is_of_path(error) => {
+                own_name = true;
+                within = open(&root[..root.len() - last_component(&root).len()]);
+            }
+            // Where nobody could look, nothing goes anywhere.
+            _ => {}
         }
         let named = match own_name {
             true => Name::new(last_component(&root)).map(Some),
