@@ -24,8 +24,8 @@ pub(crate) struct Input {
     ready: bool,
     /// Whether the other end takes anything at all.
     is_open: bool,
-    /// Whether that is because it was reset (`ECONNRESET`), which is told once.
-    is_reset: bool,
+    /// Why it does not, where that is no end of its own (`EPIPE`): what was handed on is a part.
+    failure: Option<io::Error>,
     /// Whether the host has said that there is no more.
     has_ended: bool,
     /// Handed on and not credited. A terminal's end of input is one that no host has sent: hence signed.
@@ -39,7 +39,7 @@ impl Input {
             start: 0,
             ready: true,
             is_open: true,
-            is_reset: false,
+            failure: None,
             has_ended: false,
             uncredited: 0,
         }
@@ -136,7 +136,8 @@ impl Input {
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.ready = false,
                 other => {
                     self.is_open = false;
-                    self.is_reset = matches!(other, Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset);
+                    let failure = other.and_then(Result::err);
+                    self.failure = failure.filter(|it| it.kind() != io::ErrorKind::BrokenPipe);
                 }
             }
         }
@@ -152,9 +153,9 @@ impl Input {
         self.waiting() > 0 && (self.ready || !self.is_open)
     }
 
-    /// Whether the other end has broken the connection.
-    pub(crate) fn is_reset(&self) -> bool {
-        self.is_reset
+    /// Why the other end has got a part and will get no more; told once.
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// Whether something is kept that is not taken now.

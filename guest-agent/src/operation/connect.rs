@@ -233,7 +233,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
                 // It fails where the target is gone, which is then read.
                 let _ = socket::shut_down_sending(&self.target);
             }
-            if self.input.is_reset() || !self.send_frames()? {
+            if self.input.take_failure().is_some() || !self.send_frames()? {
                 return Ok(());
             }
         }

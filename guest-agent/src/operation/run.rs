@@ -215,7 +215,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                 self.hears_more = true;
             }
             self.hear()?;
-            self.hand_on();
+            self.hand_on()?;
             self.step()?;
         }
     }
@@ -321,15 +321,21 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         })
     }
 
-    /// Hands input on, and closes its other end once it is over.
-    fn hand_on(&mut self) {
+    /// Hands input on, and closes its other end once it is over. One that has got a part only stays open until the
+    /// command is killed, which would else take that for all. A terminal that was hung up takes no more, which is no failure.
+    fn hand_on(&mut self) -> Result<(), ConnectionError> {
         if self.input.can_go_on() {
             let sink = self.stdin.as_ref().or(self.outputs.terminal());
             self.input.hand_on(sink.map(|sink| sink.as_fd()));
         }
+        let failure = self.input.take_failure();
+        if let Some(error) = failure.filter(|_| self.terminal.is_none()) {
+            return Err(ConnectionError::System(error));
+        }
         if self.input.is_over() {
             self.stdin = None;
         }
+        Ok(())
     }
 
     /// Sends some of the frame under way, or else takes the next one.
