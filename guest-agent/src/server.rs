@@ -59,6 +59,9 @@ const FAILURE_ANSWER: Duration = Duration::from_secs(1);
 /// How long the agent waits in the end for its connections to end theirs.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// What a listener tells while there is no room: its end alone, which comes unasked, and once.
+const NOT_ACCEPTING: epoll::Interest = epoll::EDGE;
+
 /// Tokens of the main thread's wait; listeners' follow.
 const SIGNAL: u64 = 0;
 const CONNECTION_ENDED: u64 = 1;
@@ -205,6 +208,9 @@ impl Agent {
         if let Some(process_one) = &self.process_one {
             epoll.add(process_one, PROCESS_ONE, epoll::IN)?;
         }
+        for (token, listener) in (FIRST_LISTENER..).zip(&listeners) {
+            epoll.add(&listener.socket, token, NOT_ACCEPTING)?;
+        }
         if listeners.is_empty() {
             self.connections.tell_every_end();
         }
@@ -215,8 +221,13 @@ impl Agent {
             resting_until = resting_until.filter(|until| *until > Instant::now());
             let may_accept = self.connections.has_room() && resting_until.is_none() && !guest_ends;
             if may_accept != accepting {
-                watch(&epoll, &listeners, may_accept)?;
-                accepting = may_accept;
+                match watch(&epoll, &listeners, may_accept) {
+                    Ok(()) => accepting = may_accept,
+                    Err(error) => {
+                        log::failure(&format_args!("cannot wait for connections: {error}"));
+                        resting_until = Some(Instant::now() + ACCEPT_REST);
+                    }
+                }
             }
             for ready in epoll.wait(resting_until)? {
                 let may_be_told = matches!(ready.token, SIGNAL | PROCESS_ONE);
@@ -344,14 +355,14 @@ fn serve_guarded<'stop>(
     }
 }
 
-/// Begins or ends waiting for connections.
+/// Begins or ends waiting for connections. No listener is taken off and put back, which would take memory when there is none.
 fn watch(epoll: &Epoll, listeners: &[Listener], accepting: bool) -> io::Result<()> {
+    let interest = match accepting {
+        true => epoll::IN,
+        false => NOT_ACCEPTING,
+    };
     for (token, listener) in (FIRST_LISTENER..).zip(listeners) {
-        if accepting {
-            epoll.add(&listener.socket, token, epoll::IN)?;
-        } else {
-            epoll.remove(&listener.socket)?;
-        }
+        epoll.change(&listener.socket, token, interest)?;
     }
     Ok(())
 }
