@@ -125,14 +125,37 @@ pub(crate) fn loopback(guest: &Guest) -> Checked {
     guest.text("rm /tmp/client").map(drop)
 }
 
-/// What it left behind is ended, whatever made itself a daemon among it.
+/// Leaves behind a daemon that waits for another agent to be there, and tells of it; prints the daemon's number.
+fn leave_a_watcher(guest: &Guest) -> Result<String, String> {
+    guest.text(&format!(
+        "cat >/tmp/watcher <<'END'\n\
+         old=$({AGENT} | head -n 1)\n\
+         while [ -e /proc/$old ]; do :; done\n\
+         until [ -n \"$({AGENT})\" ]; do :; done\n\
+         : >/tmp/outlived\n\
+         END\n\
+         setsid sh /tmp/watcher </dev/null >/dev/null 2>&1 & echo $!"
+    ))
+}
+
+/// What it left behind is ended before another one is there, whatever made itself a daemon among it.
 pub(crate) fn killed(guest: &Guest) -> Checked {
     let agent = guest.text(AGENT)?;
     let line = "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!; \
                 (sleep 1000 </dev/null >/dev/null 2>&1 & echo $!)";
     let left = guest.text(line)?;
     same("daemons", &left.lines().count(), &2)?;
-    guest.kill_agent()?;
+    let watcher = leave_a_watcher(guest)?;
+    let held = std::thread::scope(|scope| {
+        let running =
+            scope.spawn(|| guest.run_with("echo $$ >/tmp/held; exec sleep 1000", Some(60.0)));
+        guest.wait_until("test -s /tmp/held", Duration::from_secs(20))?;
+        let held = guest.text("cat /tmp/held")?;
+        guest.kill_agent()?;
+        let ran = running.join().map_err(|_| "panicked".to_owned())?;
+        holds("a command of the killed agent's was answered", ran.is_err())?;
+        Ok::<_, String>(held)
+    })?;
     guest
         .channel()?
         .wait_ready(Duration::from_secs(60))
@@ -141,8 +164,9 @@ pub(crate) fn killed(guest: &Guest) -> Checked {
         "the agent has the same process id",
         guest.text(AGENT)? != agent,
     )?;
-    for pid in left.lines() {
+    for pid in left.lines().chain([watcher.as_str(), held.as_str()]) {
         guest.wait_for_death(pid, Duration::from_secs(5))?;
     }
+    guest.text("test ! -e /tmp/outlived && rm /tmp/watcher /tmp/held")?;
     Ok(())
 }
