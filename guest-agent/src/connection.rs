@@ -47,6 +47,9 @@ pub(crate) enum Source {
     Resolved,
 }
 
+/// What is always to be known of the socket.
+const SOCKET_INTEREST: epoll::Interest = epoll::IN | epoll::RDHUP | epoll::EDGE;
+
 /// Tokens of the connection's own; a [`Source`]'s follow.
 const SOCKET: u64 = 0;
 const STOP: u64 = 1;
@@ -166,6 +169,8 @@ pub(crate) struct Connection<'stop> {
     /// Whether the socket may have bytes, or room: true until a call says `EAGAIN`.
     readable: bool,
     writable: bool,
+    /// Whether an event tells of room: only while there is none. Else each read of the peer's would wake us.
+    room_watched: bool,
     peer: Peer,
     decoder: Decoder,
     received: Vec<u8>,
@@ -179,11 +184,7 @@ impl<'stop> Connection<'stop> {
     /// Takes a connected socket over.
     pub(crate) fn new(socket: OwnedFd, family: Family, stop: &'stop EventFd) -> io::Result<Self> {
         let epoll = Epoll::new()?;
-        epoll.add(
-            &socket,
-            SOCKET,
-            epoll::IN | epoll::OUT | epoll::RDHUP | epoll::EDGE,
-        )?;
+        epoll.add(&socket, SOCKET, SOCKET_INTEREST)?;
         epoll.add(stop, STOP, epoll::IN)?;
         let write_limit = match family {
             Family::Vsock => MAX_VSOCK_WRITE_BYTES,
@@ -196,6 +197,7 @@ impl<'stop> Connection<'stop> {
             write_limit,
             readable: true,
             writable: true,
+            room_watched: false,
             peer: Peer::Open,
             decoder: Decoder::new(),
             received: Vec::new(),
@@ -229,6 +231,13 @@ impl<'stop> Connection<'stop> {
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Result<Woken, ConnectionError> {
         if self.peer == Peer::Gone {
             return Err(ConnectionError::PeerGone);
+        }
+        if self.room_watched == self.writable {
+            self.room_watched = !self.writable;
+            let room = if self.room_watched { epoll::OUT } else { 0 };
+            self.epoll
+                .change(&self.socket, SOCKET, SOCKET_INTEREST | room)
+                .map_err(ConnectionError::System)?;
         }
         let mut woken = Woken::default();
         let mut stopping = false;

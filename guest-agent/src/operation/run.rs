@@ -34,6 +34,12 @@ const ANSWER_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 /// told first (`ptrace(2)`).
 const REAP_RETRY: Duration = Duration::from_millis(10);
 
+/// What a command that writes much in small pieces has to fill its pipe.
+const REST: Duration = Duration::from_micros(20);
+
+/// Frames that are sent before anything else is looked at again.
+const FRAMES_A_TURN: usize = 4;
+
 pub(crate) fn serve(
     agent: &Agent,
     connection: &mut Connection<'_>,
@@ -216,7 +222,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             }
             self.hear()?;
             self.hand_on()?;
-            self.step()?;
+            self.send_frames()?;
         }
     }
 
@@ -334,6 +340,20 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         }
         if self.input.is_over() {
             self.stdin = None;
+        }
+        Ok(())
+    }
+
+    /// Sends the frame under way and those behind it: what there is and is taken at once, but a few at most.
+    fn send_frames(&mut self) -> Result<(), ConnectionError> {
+        for _ in 0..FRAMES_A_TURN {
+            self.step()?;
+            if self.outputs.take_rest() {
+                std::thread::sleep(REST);
+            }
+            if !self.frame_is_sent() || !self.outputs.are_ready() {
+                break;
+            }
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
-    /// Has what is watched tell other events; it needs no memory.
+    /// Changes what to be told of a watched `fd`, which needs no memory; what is so already is told once more.
     pub(crate) fn change(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
     }

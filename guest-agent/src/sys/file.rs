@@ -113,6 +113,15 @@ pub(crate) fn pipe_content(fd: BorrowedFd<'_>) -> io::Result<PipeContent> {
     })
 }
 
+/// What a pipe holds through which much goes.
+const LARGE_PIPE_BYTES: libc::c_int = 256 * 1024;
+
+/// Has a pipe hold more: at the kernel's own size the agent and the command take turns at each frame. Best effort.
+pub(crate) fn enlarge_pipe(fd: BorrowedFd<'_>) {
+    // SAFETY: this command's argument is a number.
+    unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETPIPE_SZ, LARGE_PIPE_BYTES) };
+}
+
 /// Whether two descriptors are of the same file (`stat(2)`: the same device and inode).
 pub(crate) fn is_same(one: RawFd, other: RawFd) -> bool {
     matches!((identity(one), identity(other)), (Some(one), Some(other)) if one == other)

@@ -30,9 +30,6 @@ use std::time::Duration;
 /// Stack for the child: its deepest frame is one `execve`.
 const CHILD_STACK_BYTES: usize = 16 * 1024;
 
-/// What the pipe of a command's standard input holds.
-const INPUT_PIPE_BYTES: libc::c_int = 256 * 1024;
-
 /// How long a child that becomes another user may take to execute its program; `process.rs` says so to the host.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
@@ -159,9 +156,7 @@ pub(crate) fn spawn_with(program: &Program<'_>, streams: Streams) -> Result<Spaw
         Streams::Pipes => {
             let (reader, writer) = pipe()?;
             socket::set_nonblocking(&writer)?;
-            // At the kernel's own size the agent and the command take turns at each frame. Best effort.
-            // SAFETY: this command's argument is a number.
-            unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, INPUT_PIPE_BYTES) };
+            file::enlarge_pipe(writer.as_fd());
             give(program, &reader)?;
             (reader, Some(writer))
         }

@@ -9,6 +9,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 /// The most that is taken from a terminal after its command's exit, in bytes.
 const TERMINAL_REST_BYTES: usize = 128 * 1024;
 
+/// An output of so many bytes gets a larger pipe; sooner, that of a host which reads nothing would get one.
+const MUCH_OUTPUT_BYTES: usize = 1 << 20;
+
+/// Of such an output, a piece smaller than that is a reason to rest before the next is read: who writes faster than
+/// the agent is woken would else be met at each write, with less in the pipe than in a frame each time.
+const SMALL_PIECE_BYTES: usize = 16 * 1024;
+
 /// One of the command's outputs.
 struct Output {
     frame_type: FrameType,
@@ -18,6 +25,21 @@ struct Output {
     ready: bool,
     /// How many bytes are read of it at most: all, until the command's exit where that ends the request.
     left: usize,
+    /// How many bytes are read before its pipe is made larger; 0 once it is.
+    until_large: usize,
+}
+
+impl Output {
+    /// Has a pipe that much goes through hold more. Tells whether to rest after a piece.
+    fn count(&mut self, length: usize) -> bool {
+        if self.until_large > 0 {
+            self.until_large = self.until_large.saturating_sub(length);
+            if self.until_large == 0 {
+                file::enlarge_pipe(self.fd.as_fd());
+            }
+        }
+        self.until_large == 0 && length < SMALL_PIECE_BYTES
+    }
 }
 
 /// Standard output and error, each until its end of file.
@@ -28,6 +50,8 @@ pub(super) struct Outputs {
     turn: usize,
     /// Whether the command has exited where that ends the request: what there is now is the rest.
     ending: bool,
+    /// Whether more would come at once if it were waited for.
+    may_rest: bool,
 }
 
 impl Outputs {
@@ -48,6 +72,7 @@ impl Outputs {
             fd,
             ready: true,
             left: usize::MAX,
+            until_large: MUCH_OUTPUT_BYTES,
         };
         Ok(Self {
             each: [
@@ -57,6 +82,7 @@ impl Outputs {
             is_terminal,
             turn: 0,
             ending: false,
+            may_rest: false,
         })
     }
 
@@ -77,6 +103,11 @@ impl Outputs {
     /// Whether there may be bytes to read now.
     pub(super) fn are_ready(&self) -> bool {
         self.each.iter().flatten().any(|output| output.ready)
+    }
+
+    /// Whether it is better to rest before the next frame, told once.
+    pub(super) fn take_rest(&mut self) -> bool {
+        std::mem::take(&mut self.may_rest)
     }
 
     /// Whether all of them have ended.
@@ -118,6 +149,7 @@ impl Outputs {
                 Ok(0) => self.each[at] = None,
                 Ok(length) => {
                     output.left -= length;
+                    self.may_rest = output.count(length) && !self.is_terminal;
                     let header = FrameHeader::new(output.frame_type, length).encode();
                     frame[..HEADER_BYTES].copy_from_slice(&header);
                     self.turn = 1 - at;
