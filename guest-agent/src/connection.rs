@@ -220,6 +220,19 @@ impl<'stop> Connection<'stop> {
             .map_err(ConnectionError::System)
     }
 
+    /// Whether a watched `fd` that is read wakes this connection's waits for room, too.
+    pub(crate) fn watch_room(
+        &self,
+        fd: impl AsFd,
+        source: Source,
+        wanted: bool,
+    ) -> Result<(), ConnectionError> {
+        let room = if wanted { epoll::OUT } else { 0 };
+        self.epoll
+            .change(fd, source.token(), epoll::IN | epoll::EDGE | room)
+            .map_err(ConnectionError::System)
+    }
+
     pub(crate) fn unwatch(&self, fd: impl AsFd) -> Result<(), ConnectionError> {
         self.epoll.remove(fd).map_err(ConnectionError::System)
     }

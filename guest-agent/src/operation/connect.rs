@@ -150,6 +150,9 @@ struct Stream<'connection, 'stop> {
     sent: usize,
     /// Whether the last frame was credit.
     has_credited: bool,
+    /// Whether an event tells that the target has room: only while something waits for that. Else each read of the
+    /// target's would wake us.
+    room_watched: bool,
     /// Until when the host is not read, since the target may soon take what there is.
     rests_until: Option<Instant>,
 }
@@ -171,6 +174,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
             has_credited: false,
+            room_watched: true,
             rests_until: None,
         })
     }
@@ -202,6 +206,11 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             let rests_until = self.rests_until.filter(|_| self.input.is_stuck());
             let can_hear = self.connection.is_readable() && rests_until.is_none();
             let can_go_on = can_move || can_hear || self.input.can_go_on();
+            if self.room_watched != self.input.is_stuck() {
+                self.room_watched = !self.room_watched;
+                self.connection
+                    .watch_room(&self.target, Source::Target, self.room_watched)?;
+            }
             let woken = match can_go_on {
                 true => self.connection.wait(Some(Instant::now()))?,
                 false => self.connection.wait(rests_until)?,
@@ -285,18 +294,20 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
         if let Some(credit) = credits.then(|| self.input.take_credit()).flatten() {
             self.has_credited = true;
             let json = Response::Credit(credit).to_json();
-            self.frame = frame::encode_frame(FrameType::JSON, json.as_bytes());
+            // Not in its place, whose memory would be given back to the kernel and asked for anew.
+            self.frame
+                .extend_from_slice(&frame::encode_frame(FrameType::JSON, json.as_bytes()));
             return true;
         }
         if !can_read {
             return true;
         }
-        self.frame.reserve_exact(HEADER_BYTES + MAX_CHUNK_BYTES);
         self.frame.extend_from_slice(&[0; HEADER_BYTES]);
         match file::read_at_most(self.target.as_fd(), &mut self.frame, MAX_CHUNK_BYTES) {
             Ok(0) => {
                 self.target_ended = true;
-                self.frame = frame::encode_frame(FrameType::EOF, b"");
+                let header = FrameHeader::new(FrameType::EOF, 0).encode();
+                self.frame[..].copy_from_slice(&header);
             }
             Ok(length) => {
                 let header = FrameHeader::new(FrameType::DATA, length).encode();
