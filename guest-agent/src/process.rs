@@ -7,6 +7,7 @@
 
 use crate::accounts::Account;
 use crate::os_error;
+use crate::sys::eventfd::EventFd;
 use crate::sys::limit::DescriptorLimit;
 use crate::sys::process::{self, Ending, Pid};
 use crate::sys::spawn::{Ends, Streams};
@@ -226,6 +227,8 @@ pub(crate) struct Process {
     reaped: bool,
     /// Whether it has a terminal: then its whole session ends with the request.
     has_terminal: bool,
+    /// Given up for what going through the session takes, when there may be none left.
+    spare: Vec<EventFd>,
     /// Readable once the leader has exited.
     pub(crate) exit: OwnedFd,
 }
@@ -273,6 +276,10 @@ impl Process {
             None if request.stdin => Streams::Pipes,
             None => Streams::Outputs,
         };
+        let mut spare = Vec::new();
+        while request.terminal.is_some() && spare.len() < session::DESCRIPTORS {
+            spare.push(EventFd::new().map_err(|error| StartError::new(&error, None))?);
+        }
         let spawned = spawn::spawn_with(&program, streams).map_err(|error| match error {
             spawn::SpawnError::Null(error) => StartError::new(&error, Some(b"/dev/null")),
             spawn::SpawnError::Terminal(error) => StartError::new(&error, Some(b"/dev/ptmx")),
@@ -287,18 +294,20 @@ impl Process {
                 StartError::of_ours("the command did not start within 5 s")
             }
         })?;
+        let has_terminal = spawned.ends.terminal.is_some();
         match process::open_pidfd(spawned.pid) {
             Ok(exit) => {
                 let process = Self {
                     leader: spawned.pid,
                     reaped: false,
-                    has_terminal: spawned.ends.terminal.is_some(),
+                    has_terminal,
+                    spare,
                     exit,
                 };
                 Ok((process, spawned.ends))
             }
             Err(error) => {
-                process::kill_group(spawned.pid);
+                kill_all(spawned.pid, has_terminal, &mut spare);
                 reap_killed(spawned.pid, Instant::now() + REAP_LIMIT);
                 Err(StartError::new(&error, None))
             }
@@ -306,11 +315,8 @@ impl Process {
     }
 
     /// Sends `SIGKILL` to the whole group, and with a terminal to the whole session.
-    pub(crate) fn kill_all(&self) {
-        process::kill_group(self.leader);
-        if self.has_terminal {
-            session::kill_others(self.leader);
-        }
+    pub(crate) fn kill_all(&mut self) {
+        kill_all(self.leader, self.has_terminal, &mut self.spare);
     }
 
     /// Sends a signal to the group.
@@ -362,6 +368,14 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill_and_reap();
+    }
+}
+
+fn kill_all(leader: Pid, has_terminal: bool, spare: &mut Vec<EventFd>) {
+    process::kill_group(leader);
+    if has_terminal {
+        spare.clear();
+        session::kill_others(leader);
     }
 }
 

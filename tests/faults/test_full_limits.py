@@ -1,11 +1,17 @@
 """Real ends of what there is, where no call is made to fail: a full file system, limits of the process and of its user."""
 
 import contextlib
+import os
+import signal
 import subprocess
 
 import pytest
 from dialogues import NOBODY, REFUSED, WHOLE, Put, PutTree, held
 from faults import gives_all_back, settles
+from flow import run_with_input
+from host import JSON, STDOUT
+from processes import runs, wait_until
+from terminals import ANSWER_OPEN, members
 
 SIZE = 3000
 
@@ -104,3 +110,28 @@ def test_command_beyond_its_users_processes_is_refused_by_a_sentence(serve, dial
     assert dialogue.outcome(frames) == REFUSED
     assert b"spawn failed: [Errno 11] Resource temporarily unavailable" in frames[-1][1]
     gives_all_back(agent)
+
+
+def test_session_of_a_terminal_ends_with_it_however_few_descriptors_there_are(serve, tmp_path, dialogue_of):
+    dialogue = dialogue_of("run with a terminal", SIZE)
+    told = tmp_path / "told"
+    # A job of its own is no part of the command's group.
+    command = f"set -m; (trap '' HUP; exec sleep 1000) & echo $! >{told}; printf out"
+    dialogue.sent = run_with_input(**members(command))
+    answers = []
+    for most in range(10, 21):
+        agent = serve(descriptor_limits=[most, most])
+        told.unlink(missing_ok=True)
+        answers.append(held(agent, dialogue))
+        settles(agent)
+        gives_all_back(agent)
+        # Nobody may be left, be it that the command has not begun.
+        if told.exists():
+            number = int(told.read_text() or 0)
+            try:
+                wait_until(lambda number=number: not number or not runs(number), agent.at_once, f"with {most}, {number} is gone")
+            finally:
+                if number and runs(number):
+                    os.kill(number, signal.SIGKILL)
+        agent.end()
+    assert answers[-1] == [(STDOUT, b"out"), (JSON, ANSWER_OPEN)]

@@ -28,6 +28,9 @@ const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// Between two rounds; killed processes take that to be gone.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(2);
 
+/// What killing a session has open at a time: `/proc`, a member, and what is told of it.
+pub(crate) const DESCRIPTORS: usize = 3;
+
 /// A process of a session, not yet a zombie.
 struct Member {
     pid: Pid,
