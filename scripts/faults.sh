@@ -4,7 +4,7 @@
 # usage: scripts/faults.sh [--thorough] [x86_64 | program:PATH] [-- PYTEST-ARGUMENT…]
 #   x86_64         our agent as shipped, which is the default
 #   program:PATH   another build of our agent
-#   --thorough     every call and every size, for twenty minutes
+#   --thorough     more calls of a kind and more sizes, for some minutes
 #
 # The calls are made to fail by a tracer of ours (tests/faults/injector.c), which needs a C compiler. Exit code: pytest's; 2 for
 # a wrong call.

@@ -19,7 +19,7 @@ def pytest_addoption(parser):
     suite.pytest_addoption(parser)
     group = parser.getgroup("faults")
     group.addoption("--injector", help="path of the program made of injector.c")
-    group.addoption("--thorough", action="store_true", help="every call of a dialogue, not only the first of many alike")
+    group.addoption("--thorough", action="store_true", help="more calls of a kind, and more sizes")
 
 
 def pytest_collection_modifyitems(config, items):

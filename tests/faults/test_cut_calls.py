@@ -1,6 +1,5 @@
 """Reads and writes that carry a part of what they were asked to, and calls that are to be made again: nobody may notice."""
 
-import contextlib
 import errno
 
 import pytest
@@ -12,6 +11,7 @@ from processes import wait_until
 SIZE = 3000
 # What `signal(7)` says is interrupted, of the calls that dialogues make.
 INTERRUPTIBLE = set("accept4 epoll_pwait fchmod fsync getrandom open openat poll read recvfrom sendto wait4 write".split())
+END_OF_ANSWER = "agent", "shutdown"
 each_operation = pytest.mark.parametrize("name", OPERATIONS)
 
 
@@ -19,7 +19,8 @@ def holds_with_cuts(agent, dialogue, most):
     dialogue.prepare()
     with agent.injector.cutting(most) as cut:
         assert dialogue.outcome(held(agent, dialogue)) == WHOLE
-        assert cut() > 0
+        # No request is longer than a hundred bytes or two.
+        assert cut() > 0 or most > 100
     dialogue.check(WHOLE)
     gives_all_back(agent)
 
@@ -53,13 +54,18 @@ def test_call_that_is_interrupted_is_made_again(traced, dialogue, times):
 
 @pytest.mark.parametrize("call", ["recvfrom", "sendto"])
 def test_socket_that_says_it_is_not_ready_is_tried_again_at_its_next_event(traced, dialogue, call):
-    for which in range(1, calls_of(traced, dialogue)["agent", call] + 1):
+    calls = calls_of(traced, dialogue)
+    for which in range(1, calls["agent", call] + 1):
         dialogue.prepare()
+        traced.injector.forget_calls()
         with traced.injector.failing(("agent", call, which, errno.EAGAIN)) as have_failed, traced.connect() as connection:
             connection.send(dialogue.sent)
-            # The call may be one behind the answer, which comes once the host has ended its side.
-            with contextlib.suppress(AssertionError):
-                wait_until(have_failed, 0.2, "the call fails")
+            # The last is one behind the answer, at whose end the agent's own side is shut down.
+            wait_until(
+                lambda: have_failed() or traced.injector.calls().get(END_OF_ANSWER, 0) == calls[END_OF_ANSWER],
+                traced.patience,
+                "the call fails, or all is said",
+            )
             connection.half_close()
             assert dialogue.outcome(connection.read_answer().frames) == WHOLE, which
         gives_all_back(traced)
