@@ -39,7 +39,6 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 use supervision::Supervision;
@@ -82,11 +81,11 @@ fn words_for_an_init(
 }
 
 /// Boots and supervises; returns only where this is not process 1.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run() -> u8 {
     log::speak_as_init();
     if std::process::id() != 1 {
         log::failure(&"this is not process 1; a kernel or a container starts it as that");
-        return ExitCode::from(2);
+        return 2;
     }
     log::report_panics();
     match guarded(boot) {

@@ -1,7 +1,10 @@
 //! The program in the guest: serves the VM's host, and is process 1 where it is started as that.
 //!
-//! `main` turns a result into an exit code: 0 after a stop or once an inherited connection is
+//! `run` turns a result into an exit code: 0 after a stop or once an inherited connection is
 //! served, 1 where the agent could not start or go on, 2 for a wrong command line.
+
+// The C library calls `sys::entry::main`.
+#![cfg_attr(not(any(test, feature = "fuzzing")), no_main)]
 
 mod accounts;
 mod arguments;
@@ -25,7 +28,6 @@ mod staged_file;
 mod sys;
 
 use arguments::{Arguments, Parsed};
-use std::process::ExitCode;
 
 /// This program's version, as `ping` tells it.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,25 +36,27 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// (src/image/build.rs), so it stands there as a whole.
 const VERSION_LINE: &str = concat!("smolvm-guest-agent ", env!("CARGO_PKG_VERSION"), "\n");
 
-fn main() -> ExitCode {
-    if init::is_asked_for(std::env::args_os()) {
+/// What the process exits with.
+fn run() -> u8 {
+    let words = sys::entry::words();
+    if init::is_asked_for(words.iter().cloned()) {
         return init::run();
     }
-    match Arguments::parse(std::env::args_os().skip(1), |name| std::env::var_os(name)) {
+    match Arguments::parse(words.into_iter().skip(1), |name| std::env::var_os(name)) {
         Ok(Parsed::Serve(arguments)) => match server::serve(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 log::failure(&error);
-                ExitCode::from(1)
+                1
             }
         },
         Ok(Parsed::Print(text)) => {
             log::print(&text);
-            ExitCode::SUCCESS
+            0
         }
         Err(error) => {
             log::failure(&format_args!("{error}; see --help"));
-            ExitCode::from(2)
+            2
         }
     }
 }

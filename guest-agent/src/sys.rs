@@ -4,6 +4,7 @@
 //! ones come out, raw ones do not leave. No policy.
 
 pub(crate) mod directory;
+pub(crate) mod entry;
 pub(crate) mod epoll;
 pub(crate) mod eventfd;
 pub(crate) mod file;

@@ -5,8 +5,9 @@ numbers), `drop_override` (root without the right to pass over file modes), `dro
 that may not become anybody else), `harmless` (root that can neither set the clock nor feed the
 kernel's generator), `drop_chown` (root that may not give files away), `fail_sync` (`fsync` fails
 with EIO), `file_bytes` (the longest file it may write), `files` (what stands in place of which file,
-in a mount namespace of its own), `descriptor_limits` (how many it may have open, soft and hard), `processes` (how many its users may have; root may have more),
-`descriptors` ([from, to] pairs), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say
+in a mount namespace of its own), `descriptor_limits` (how many it may have open, soft and hard),
+`processes` (how many its users may have; root may have more), `descriptors` ([from, to] pairs), `closed`
+(numbers), `kernel_5_3` (no call that Linux 5.3 has not), `listen_pid` (say
 LISTEN_PID as systemd does).
 An own program rather than a hook between fork and exec: there, in a threaded test runner, Python may hang.
 """
@@ -79,6 +80,8 @@ def main():
         resource.setrlimit(resource.RLIMIT_NPROC, (options["processes"], options["processes"]))
     for number, wanted in options.get("descriptors", []):
         os.dup2(number, wanted, inheritable=True)
+    for number in options.get("closed", []):
+        os.close(number)
     if options.get("listen_pid"):
         os.environ["LISTEN_PID"] = str(os.getpid())
     dropped = []

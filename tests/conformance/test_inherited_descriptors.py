@@ -1,6 +1,7 @@
 """Inherited sockets whose numbers others count on: the standard descriptors, and numbers that are not open."""
 
 import contextlib
+import os
 import socket
 
 import host
@@ -119,3 +120,9 @@ def test_descriptor_that_is_not_open_is_refused_and_not_mistaken_for_one_taken_o
         arguments = ["--listen", f"fd:{first}", "--listen", f"fd:{missing}"]
         agent = launch(*arguments, pass_fds=[theirs.fileno()], options=options)
         refused(agent, folder, patience, missing)
+
+
+def test_closed_standard_descriptors_become_dev_null(launch, folder, patience):
+    agent = launch("--listen", f"unix:{folder}/socket", options={"closed": [0, 1, 2]})
+    wait_until(lambda: listens(folder / "socket", patience), patience, "the agent listens")
+    assert [os.readlink(f"/proc/{agent.pid}/fd/{number}") for number in range(3)] == ["/dev/null"] * 3

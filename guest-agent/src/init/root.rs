@@ -8,7 +8,7 @@
 use super::mounts::{has_place, is_mount_point, is_needed};
 use super::timings::{self, Timings};
 use crate::log;
-use crate::sys::{file, mount, signal, spawn};
+use crate::sys::{entry, file, mount, signal, spawn};
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs;
@@ -240,7 +240,8 @@ fn remove_below(folder: &Path, device: u64) {
 /// why that was not possible.
 fn execute(init: &str) -> io::Error {
     let mut arguments = Vec::new();
-    for word in iter::once(init.into()).chain(super::words_for_an_init(std::env::args_os())) {
+    for word in iter::once(init.into()).chain(super::words_for_an_init(entry::words().into_iter()))
+    {
         match CString::new(word.into_vec()) {
             Ok(word) => arguments.push(word),
             Err(error) => return error.into(),

@@ -20,7 +20,7 @@ const STOP_SIGNALS_UNLESS_IGNORED: [libc::c_int; 2] = [libc::SIGINT, libc::SIGHU
 ///
 /// - `SIGCHLD` at its default: ignored, it makes the kernel reap children, and exit codes are lost.
 /// - `SIGXFSZ` ignored: a file too large is an error of one upload, not the agent's end.
-/// - `SIGPIPE` is ignored by Rust's runtime already.
+/// - `SIGPIPE` is ignored since the start (`entry.rs`).
 pub(crate) fn set_dispositions() {
     for (signal, handler) in [
         (libc::SIGCHLD, libc::SIG_DFL),

@@ -1,97 +1,125 @@
-//! How a thread is started.
+//! How a thread is started: by the C library.
 //!
-//! Not by std: each of its threads maps a stack for the handler of a stack's overflow, and where there is no
-//! memory for that, the whole process ends. A thread of ours that overflows its stack meets its guard page.
-#![expect(
-    unsafe_code,
-    reason = "std::thread ends the process where a thread has no memory for its signal stack"
-)]
+//! Not by std: each of its threads maps a stack for the handler of a stack's overflow, and where there is no memory for
+//! that, the whole process ends; and it brings 5 KB for who waits for a thread. A thread of ours that overflows its
+//! stack meets its guard page.
+#![expect(unsafe_code, reason = "the C library is handed a pointer")]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-type Work = Box<dyn FnOnce() + Send>;
-
-/// Starts a thread that nobody waits for; a panic ends it alone.
-///
-/// # Errors
-/// There is none to be had.
-pub(crate) fn start(name: &'static CStr, stack_bytes: usize, work: Work) -> io::Result<()> {
-    let mut settings = MaybeUninit::<libc::pthread_attr_t>::zeroed();
-    let settings = settings.as_mut_ptr();
-    let mut thread = MaybeUninit::<libc::pthread_t>::zeroed();
-    let work = Box::into_raw(Box::new((name, work)));
-    // SAFETY: there is room for the settings, here and below; they live through each call.
-    unsafe { libc::pthread_attr_init(settings) };
-    // SAFETY: made by the call above.
-    unsafe { libc::pthread_attr_setstacksize(settings, stack_bytes) };
-    // SAFETY: as above.
-    unsafe { libc::pthread_attr_setdetachstate(settings, libc::PTHREAD_CREATE_DETACHED) };
-    let place = thread.as_mut_ptr();
-    // SAFETY: as above. `work` is the new thread's, which takes it once, and ours again where there is none.
-    let failed = unsafe { libc::pthread_create(place, settings, perform, work.cast()) };
-    // SAFETY: as above; nobody uses them any more.
-    unsafe { libc::pthread_attr_destroy(settings) };
-    if failed != 0 {
-        // SAFETY: as `into_raw` gave it above, and nobody else has it.
-        drop(unsafe { Box::from_raw(work) });
-        return Err(io::Error::from_raw_os_error(failed));
-    }
-    Ok(())
+/// What a new thread is given.
+struct Start {
+    name: &'static CStr,
+    work: Box<dyn FnOnce() + Send>,
 }
 
-extern "C" fn perform(work: *mut c_void) -> *mut c_void {
-    // SAFETY: `start` has given it to this thread alone.
-    let (name, work) = *unsafe { Box::from_raw(work.cast::<(&CStr, Work)>()) };
-    // SAFETY: a C string that lives for ever. It may fail: nobody depends on a name.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-    // Sound: nobody sees again what the work had.
-    let _ = catch_unwind(AssertUnwindSafe(work));
+/// Starts a thread that nobody waits for. A panic in it is told as any, and ends it alone.
+///
+/// The name has at most 15 bytes: the kernel cuts the rest off.
+///
+/// # Errors
+/// There is none to be had; `work` is dropped then.
+pub(crate) fn start(
+    name: &'static CStr,
+    stack_bytes: usize,
+    work: Box<dyn FnOnce() + Send>,
+) -> io::Result<()> {
+    let start = Box::into_raw(Box::new(Start { name, work }));
+    create(stack_bytes, start.cast()).inspect_err(|_| {
+        // SAFETY: from `into_raw`, and no thread has it.
+        drop(unsafe { Box::from_raw(start) });
+    })
+}
+
+/// Has a detached thread [`run`] with `start`.
+fn create(stack_bytes: usize, start: *mut c_void) -> io::Result<()> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let attributes = attributes.as_mut_ptr();
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
+    // SAFETY: `attributes` has the size of what is made there.
+    checked(unsafe { libc::pthread_attr_init(attributes) })?;
+    // SAFETY: initialised above.
+    let detached = checked(unsafe {
+        libc::pthread_attr_setdetachstate(attributes, libc::PTHREAD_CREATE_DETACHED)
+    });
+    // SAFETY: initialised above.
+    let sized = checked(unsafe { libc::pthread_attr_setstacksize(attributes, stack_bytes) });
+    let created = detached.and(sized).and_then(|()| {
+        // SAFETY: initialised above; `run` is what takes `start`, which lives until it does.
+        checked(unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, run, start) })
+    });
+    // SAFETY: initialised above, and not used again.
+    unsafe { libc::pthread_attr_destroy(attributes) };
+    created
+}
+
+extern "C" fn run(start: *mut c_void) -> *mut c_void {
+    // SAFETY: the box that `start` above has given away, to this thread alone.
+    let start = unsafe { Box::from_raw(start.cast::<Start>()) };
+    // SAFETY: `prctl(2)`: a C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, start.name.as_ptr()) };
+    let _ = catch_unwind(AssertUnwindSafe(start.work));
     ptr::null_mut()
+}
+
+/// These calls return the error's number.
+fn checked(number: c_int) -> io::Result<()> {
+    match number {
+        0 => Ok(()),
+        number => Err(io::Error::from_raw_os_error(number)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::sync::mpsc::channel;
+    use super::start;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
-    #[test]
-    fn thread_has_its_name_and_work() {
-        let (tell, told) = channel();
-        let work = move || {
-            let name = std::fs::read_to_string("/proc/thread-self/comm");
-            tell.send(name.unwrap()).unwrap();
-        };
-        start(c"work", 128 * 1024, Box::new(work)).unwrap();
-        assert_eq!(told.recv().unwrap(), "work\n");
-    }
+    const DEADLINE: Duration = Duration::from_secs(10);
 
-    #[test]
-    fn panic_ends_its_own_thread() {
-        struct Told(std::sync::mpsc::Sender<()>);
-        impl Drop for Told {
-            fn drop(&mut self) {
-                let _ = self.0.send(());
-            }
+    /// Says when it is dropped.
+    struct Dropped(mpsc::Sender<&'static str>);
+
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            let _ = self.0.send("dropped");
         }
-        let (tell, told) = channel();
-        let told_by_drop = Told(tell);
-        let work = move || {
-            let _told = told_by_drop;
-            panic!("on purpose");
-        };
-        start(c"work", 128 * 1024, Box::new(work)).unwrap();
-        told.recv().unwrap();
     }
 
     #[test]
-    fn work_without_a_thread_is_dropped() {
-        let (tell, told) = channel::<()>();
-        let work = move || drop(tell);
-        start(c"work", 1 << 47, Box::new(work)).unwrap_err();
-        assert!(told.recv().is_err());
+    fn started_work_runs_in_a_thread_of_that_name() {
+        let (say, hear) = mpsc::channel();
+        let work = move || {
+            let _ = say.send(std::fs::read_to_string("/proc/thread-self/comm"));
+        };
+        start(c"worker", 64 * 1024, Box::new(work)).expect("a thread");
+        let name = hear.recv_timeout(DEADLINE).expect("an answer");
+        assert_eq!(name.expect("a name"), "worker\n");
+    }
+
+    #[test]
+    fn panicking_work_ends_its_thread_alone_and_drops_what_it_has() {
+        let (say, hear) = mpsc::channel();
+        let dropped = Dropped(say);
+        let work = move || {
+            let _dropped = dropped;
+            panic!("as the test wants");
+        };
+        start(c"worker", 64 * 1024, Box::new(work)).expect("a thread");
+        assert_eq!(hear.recv_timeout(DEADLINE), Ok("dropped"));
+    }
+
+    #[test]
+    fn work_that_gets_no_thread_is_dropped() {
+        let (say, hear) = mpsc::channel();
+        let dropped = Dropped(say);
+        let work = move || drop(dropped);
+        start(c"worker", 1, Box::new(work)).expect_err("too small a stack");
+        assert_eq!(hear.recv_timeout(DEADLINE), Ok("dropped"));
     }
 }
