@@ -4,14 +4,17 @@
 # cargo configuration, likewise, since what concerns code is said again where no file can outrank it.
 #
 # build_static PACKAGE ARCH   builds the package's program of that name, with the std that choose_std chose; sets BINARY
+#                             With SYMBOLS=-symbols, a folder of its own holds the same program with its symbols (size-report).
 # test_static ARCH PACKAGE…   runs the packages' unit tests, built as the shipped program is; where this machine cannot run
 #                             them itself, through CARGO_TARGET_<ARCH>_UNKNOWN_LINUX_MUSL_RUNNER
+
+SYMBOLS=
 
 build_static() {
     local package=$1 arch=$2
     run_cargo "$arch" zigbuild std,panic_unwind --package "$package" >&2 ||
         die 1 "cargo could not build $package for $arch; see its messages above"
-    BINARY=$PROJECT/target/guest-agent/$STD_KIND-$arch/$arch-unknown-linux-musl/release/$package
+    BINARY=$PROJECT/target/guest-agent/$STD_KIND-$arch$SYMBOLS/$arch-unknown-linux-musl/release/$package
 }
 
 test_static() {
@@ -25,13 +28,14 @@ test_static() {
 run_cargo() {
     local arch=$1 subcommand=$2 crates=$3 target=$1-unknown-linux-musl folder cargo_home remaps std_options=() environment profile
     shift 3
-    folder=$PROJECT/target/guest-agent/$STD_KIND-$arch
+    folder=$PROJECT/target/guest-agent/$STD_KIND-$arch$SYMBOLS
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     remaps=("$cargo_home=/cargo" "$(realpath -m -- "$cargo_home")=/cargo" "$PROJECT=/smolvm"
         # With rustup's rust-src installed, rustc knows std by the place of it.
         "$RUSTC_SYSROOT/lib/rustlib/src/rust=/rust")
     readarray -t environment < <(fetching_environment)
     readarray -t profile < <(profile_options)
+    [ -z "$SYMBOLS" ] || profile+=('strip="none"')
     if [ "$STD_KIND" = rebuilt ]; then
         remaps+=("$STD_SOURCES=/rust/library")
         # Without `backtrace`: names that a stripped binary does not have.
@@ -62,6 +66,8 @@ rust_flags() {
     flags+=("-Clink-arg=-Wl,--build-id=none")
     # Where the processor has no instructions for SHA-256, a loop in place of 5 KB of unrolled rounds.
     flags+=(--cfg 'sha2_backend_soft="compact"')
+    # Names of this scheme tell the crates of a generic function.
+    [ -z "$SYMBOLS" ] || flags+=(-Csymbol-mangling-version=v0)
     (IFS=$'\x1f'; printf '%s' "${flags[*]}")
 }
 

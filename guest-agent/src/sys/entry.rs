@@ -1,6 +1,6 @@
 //! Where the C library enters the program, in place of std's own start.
 //!
-//! std's start brings handlers that tell a stack's overflow from another bad access: 4 KB of code, and for each
+//! std's start brings handlers that tell a stack's overflow from another bad access: 8 KB of code, and for each
 //! thread a stack for them, which is six system calls a connection. Without them an overflow ends at the guard
 //! page all the same, with the signal in place of a line. What else std's start does is done here.
 #![expect(

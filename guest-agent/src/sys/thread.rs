@@ -1,8 +1,8 @@
 //! How a thread is started: by the C library.
 //!
 //! Not by std: each of its threads maps a stack for the handler of a stack's overflow, and where there is no memory for
-//! that, the whole process ends; and it brings 5 KB for who waits for a thread. A thread of ours that overflows its
-//! stack meets its guard page.
+//! that, the whole process ends; and they bring 15 KB, for who waits for one and for a table of all (`entry.rs`). A
+//! thread of ours that overflows its stack meets its guard page.
 #![expect(unsafe_code, reason = "the C library is handed a pointer")]
 
 use std::ffi::{CStr, c_int, c_void};
