@@ -3,6 +3,9 @@
 //! Invariant: the target is the old file or the whole new one, and unless [`StagedFile::commit`]
 //! has renamed it, the temporary file goes with this value. The directory is opened once: a guest
 //! user who owns it can swap names in it, but never make the agent change what they may not.
+//!
+//! A hidden one is in a directory of its own, which nobody else may search: whoever it is given to could write
+//! to it before it gets its mode, and with a set-group-ID bit become a group that they are not in.
 
 use crate::sys::directory::{self, Name};
 use crate::sys::{file, machine};
@@ -27,6 +30,8 @@ pub(crate) struct StagedFile {
     target: Name,
     file: File,
     renamed: bool,
+    /// The directory of its own, which has the temporary name as well.
+    hidden: Option<OwnedFd>,
 }
 
 impl StagedFile {
@@ -34,21 +39,37 @@ impl StagedFile {
     ///
     /// # Errors
     /// The directory cannot be opened or written, or a path has a NUL byte.
-    pub(crate) fn create(target: &[u8]) -> io::Result<Self> {
+    pub(crate) fn create(target: &[u8], is_hidden: bool) -> io::Result<Self> {
         let split = target
             .iter()
             .rposition(|byte| *byte == b'/')
             .map_or(0, |at| at + 1);
         let (parent, name) = target.split_at(split);
         let directory = file::open_directory(&CString::new(parent)?)?;
-        Self::create_within(directory, Name::new(name)?)
+        Self::create_within(directory, Name::new(name)?, is_hidden)
     }
 
     /// Creates the temporary file beside `target`, a name within `directory`.
-    pub(crate) fn create_within(directory: OwnedFd, target: Name) -> io::Result<Self> {
+    pub(crate) fn create_within(
+        directory: OwnedFd,
+        target: Name,
+        is_hidden: bool,
+    ) -> io::Result<Self> {
+        let mut hidden = None;
         let mut created = None;
         let temporary = temporary_name(&mut |name| {
-            created = Some(file::create_new(&directory, name)?);
+            if is_hidden {
+                directory::make_within(directory.as_fd(), name)?;
+                hidden = directory::open_own(directory.as_fd(), name).ok();
+            }
+            let file = match &hidden {
+                None if is_hidden => Err(io::ErrorKind::PermissionDenied.into()),
+                holder => file::create_new(holder.as_ref().unwrap_or(&directory), name),
+            };
+            if is_hidden && file.is_err() {
+                let _ = file::remove_folder_within(&directory, name);
+            }
+            created = Some(file?);
             Ok(())
         })?;
         let file = created.ok_or(io::ErrorKind::NotFound)?;
@@ -58,7 +79,13 @@ impl StagedFile {
             target,
             file,
             renamed: false,
+            hidden,
         })
+    }
+
+    /// The directory that has the temporary file.
+    fn holder(&self) -> &OwnedFd {
+        self.hidden.as_ref().unwrap_or(&self.directory)
     }
 
     /// Appends to the file.
@@ -87,7 +114,7 @@ impl StagedFile {
             directory = Some(File::from(opened));
         }
         let (temporary, target) = (self.temporary.as_c_str(), self.target.as_c_str());
-        file::rename_within(&self.directory, temporary, target)?;
+        file::rename(self.holder(), temporary, &self.directory, target)?;
         self.renamed = true;
         directory.map_or(Ok(()), |directory| directory.sync_all())
     }
@@ -101,7 +128,7 @@ pub(crate) fn replace_by_link(
 ) -> io::Result<()> {
     let temporary = temporary_name(&mut |name| directory::link_within(directory, name, target))?;
     let temporary = temporary.as_c_str();
-    let renamed = file::rename_within(directory, temporary, name.as_c_str());
+    let renamed = file::rename(directory, temporary, directory, name.as_c_str());
     if renamed.is_err() {
         let _ = file::remove_within(directory, temporary);
     }
@@ -123,8 +150,12 @@ fn temporary_name(create: &mut dyn FnMut(&CStr) -> io::Result<()>) -> io::Result
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
+        let temporary = self.temporary.as_c_str();
         if !self.renamed {
-            let _ = file::remove_within(&self.directory, self.temporary.as_c_str());
+            let _ = file::remove_within(self.holder(), temporary);
+        }
+        if self.hidden.is_some() {
+            let _ = file::remove_folder_within(&self.directory, temporary);
         }
     }
 }

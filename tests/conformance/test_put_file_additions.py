@@ -5,6 +5,7 @@ import os
 
 import pytest
 from host import DATA, EOF, JSON, frame, request, text
+from processes import wait_until
 
 pytestmark = pytest.mark.ours("the published agent knows none of this")
 
@@ -131,6 +132,23 @@ def test_link_at_the_target_is_replaced_and_what_it_leads_to_keeps_its_owner(age
     assert link.lstat().st_uid == STRANGER
     assert target.stat().st_uid == os.getuid()
     assert target.read_bytes() == b"old"
+
+
+@as_root
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "short"])
+def test_set_id_file_that_is_given_away_is_nobodys_to_open_until_it_has_its_mode(agent, target, settable, is_whole):
+    settable(0o2555)
+    members = {"uid": STRANGER, "gid": STRANGERS_GROUP, "mode": 0o2555}
+    with agent.connect() as connection:
+        connection.send(request(op="put_file", path=str(target), size=3, **members) + frame(DATA, b"n"))
+        (staged,) = wait_until(lambda: list(target.parent.glob(".smolvm-put-*")), agent.patience, "a temporary folder")
+        assert staged.is_dir() and staged.stat().st_mode & 0o777 == 0o700
+        assert target.read_bytes() == b"old"
+        connection.send(frame(DATA, b"ew") if is_whole else frame(EOF))
+        assert (connection.read_frame() == OK) == is_whole
+    wait_until(lambda: os.listdir(target.parent) == ["target"], agent.patience, "nothing beside the target")
+    assert target.read_bytes() == (b"new" if is_whole else b"old")
+    assert not is_whole or target.stat().st_mode & 0o7777 == 0o2555
 
 
 @pytest.mark.root("an agent without the right to change owners")

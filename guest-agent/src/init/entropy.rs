@@ -57,7 +57,7 @@ fn renew(folder: &File, seed: &[u8]) -> io::Result<()> {
     let mut file = file::create_new(folder, NEW_SEED)?;
     file.write_all(&next)?;
     file.sync_all()?;
-    file::rename_within(folder, NEW_SEED, SEED)?;
+    file::rename(folder, NEW_SEED, folder, SEED)?;
     folder.sync_all()
 }
 

@@ -58,7 +58,9 @@ fn find(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Found> {
     }
     let opened = directory::open_within(directory, name, libc::O_RDONLY)?;
     // And once more, since another thing may stand there now.
-    let Status { kind, mode, size } = directory::status(opened.as_fd())?;
+    let Status {
+        kind, mode, size, ..
+    } = directory::status(opened.as_fd())?;
     let (mode, size) = (Some(mode), Some(size));
     let kind = match kind {
         libc::S_IFDIR => Kind::Directory { mode },

@@ -26,6 +26,9 @@ use std::time::Duration;
 /// From one byte of the payload to the next.
 pub(super) const PAYLOAD_BETWEEN_BYTES: Duration = Duration::from_secs(60);
 
+/// The set-user-ID and set-group-ID bits of a mode.
+const SET_ID: u32 = 0o6000;
+
 pub(crate) fn serve(
     connection: &mut Connection<'_>,
     request: PutFileRequest,
@@ -54,11 +57,15 @@ struct Upload {
 impl Upload {
     fn begin(destination: &Destination) -> Result<Self, Refusal> {
         let target = target(destination)?;
-        let file = StagedFile::create(&target).map_err(|error| cannot_create(&error, &target))?;
+        let owner = destination.owner;
+        let sets_id = destination.mode.is_some_and(|mode| mode & SET_ID != 0);
+        let is_hidden = sets_id && owner != Owner::default();
+        let file = StagedFile::create(&target, is_hidden)
+            .map_err(|error| cannot_create(&error, &target))?;
         Ok(Self {
             file,
             sum: destination.sha256.map(|sum| (sum, Sha256::new())),
-            owner: destination.owner,
+            owner,
             mode: destination.mode,
             sync: destination.sync,
         })

@@ -235,7 +235,7 @@ impl Receiver {
     }
 
     fn begin_file(&mut self, name: Name, mode: Option<u32>) -> io::Result<()> {
-        let file = StagedFile::create_within(self.directory().try_clone_to_owned()?, name)?;
+        let file = StagedFile::create_within(self.directory().try_clone_to_owned()?, name, false)?;
         self.incoming = Some((file, mode));
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{checked, checked_length, uninterrupted};
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 /// Bytes of a link's target at most, and one more (`PATH_MAX`).
 const TARGET_BYTES: usize = 4096;
@@ -49,6 +49,7 @@ pub(crate) struct Status {
     pub(crate) kind: libc::mode_t,
     /// Permission bits.
     pub(crate) mode: u32,
+    pub(crate) uid: libc::uid_t,
     pub(crate) size: u64,
 }
 
@@ -79,6 +80,7 @@ fn status_at(directory: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::
     Ok(Status {
         kind: found.st_mode & libc::S_IFMT,
         mode: found.st_mode & 0o7777,
+        uid: found.st_uid,
         size: found.st_size as u64,
     })
 }
@@ -120,6 +122,20 @@ pub(crate) fn make_within(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<
     // SAFETY: a C string that lives through the call.
     checked(unsafe { libc::mkdirat(directory, name.as_ptr(), 0o700) })?;
     Ok(())
+}
+
+/// Opens a directory that [`make_within`] has made. Another may have its name by now.
+///
+/// # Errors
+/// `EPERM` where it is not the agent's user's alone.
+pub(crate) fn open_own(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let opened = open_within(directory, name, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let Status { mode, uid, .. } = status(opened.as_fd())?;
+    // SAFETY: takes no pointer.
+    match uid == unsafe { libc::geteuid() } && mode & 0o077 == 0 {
+        true => Ok(opened),
+        false => Err(io::Error::from_raw_os_error(libc::EPERM)),
+    }
 }
 
 /// Makes a link to `target`; fails where the name exists.

@@ -41,11 +41,17 @@ pub(crate) fn create_new(directory: impl AsFd, name: &CStr) -> io::Result<File> 
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-/// Renames `from` over `to`, both within `directory`.
-pub(crate) fn rename_within(directory: impl AsFd, from: &CStr, to: &CStr) -> io::Result<()> {
+/// Renames `from` in one directory over `to` in another, or the same.
+pub(crate) fn rename(
+    directory: impl AsFd,
+    from: &CStr,
+    to_directory: impl AsFd,
+    to: &CStr,
+) -> io::Result<()> {
     let directory = directory.as_fd().as_raw_fd();
-    // SAFETY: both names are C strings that live through the call; `directory` is borrowed.
-    checked(unsafe { libc::renameat(directory, from.as_ptr(), directory, to.as_ptr()) })?;
+    let to_directory = to_directory.as_fd().as_raw_fd();
+    // SAFETY: both names are C strings that live through the call; the directories are borrowed.
+    checked(unsafe { libc::renameat(directory, from.as_ptr(), to_directory, to.as_ptr()) })?;
     Ok(())
 }
 
@@ -53,6 +59,14 @@ pub(crate) fn rename_within(directory: impl AsFd, from: &CStr, to: &CStr) -> io:
 pub(crate) fn remove_within(directory: impl AsFd, name: &CStr) -> io::Result<()> {
     // SAFETY: `name` is a C string that lives through the call; `directory` is borrowed.
     checked(unsafe { libc::unlinkat(directory.as_fd().as_raw_fd(), name.as_ptr(), 0) })?;
+    Ok(())
+}
+
+/// Removes the empty directory `name` from `directory`.
+pub(crate) fn remove_folder_within(directory: impl AsFd, name: &CStr) -> io::Result<()> {
+    let directory = directory.as_fd().as_raw_fd();
+    // SAFETY: `name` is a C string that lives through the call.
+    checked(unsafe { libc::unlinkat(directory, name.as_ptr(), libc::AT_REMOVEDIR) })?;
     Ok(())
 }
 
