@@ -7,7 +7,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | [`mounts`], [`modules`], [`network`], [`entropy`] | what is set up before the agent starts |
+//! | [`mounts`], [`modules`], [`settings`], [`network`], [`entropy`] | what is set up before the agent starts |
 //! | [`root`] | stage one: the switch from an initramfs to a disk |
 //! | [`supervision`] | the loop: signals, orphans, the agent, the scripts |
 //! | [`agent`] | the agent's life: its control group, its end, its restarts |
@@ -25,6 +25,7 @@ mod modules;
 mod mounts;
 mod network;
 mod root;
+mod settings;
 mod supervision;
 pub(crate) mod timings;
 
@@ -152,6 +153,7 @@ fn boot() -> Result<Supervision, BootError> {
         }
     }
     mounts::mount_tmp();
+    settings::set_all();
     network::set_host_name_and_loopback();
     if !modules::has_vsock_transport() {
         return Err(BootError::NoTransport);
