@@ -87,6 +87,24 @@ fn file_whose_end_is_lost_on_the_way_is_not_taken_for_whole() {
 }
 
 #[test]
+fn link_that_takes_the_temporary_files_name_changes_no_mode_of_what_it_leads_to() {
+    let place = Place::new(r#"exec sh -c "$line""#);
+    // Whose folder it is in the guest may be faster than this.
+    let swap = "#!/bin/sh\nfor part in .smolvm-put-*; do ln -sf victim \"$part\"; done\nPATH=${PATH#*:}\nexec chmod \"$@\"\n";
+    fs::write(place.path("chmod"), swap).unwrap();
+    fs::set_permissions(place.path("chmod"), Permissions::from_mode(0o755)).unwrap();
+    fs::write(place.path("victim"), b"secret").unwrap();
+    fs::set_permissions(place.path("victim"), Permissions::from_mode(0o600)).unwrap();
+    fs::write(place.path("here"), b"new").unwrap();
+    place.smolctl("put", &["here", "there", "--mode", "666"]);
+    let there = fs::symlink_metadata(place.path("there")).unwrap();
+    assert!(there.is_symlink(), "the name was not swapped");
+    let victim = fs::metadata(place.path("victim")).unwrap();
+    assert_eq!(victim.permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read(place.path("victim")).unwrap(), b"secret");
+}
+
+#[test]
 fn status_that_no_command_can_have_is_no_answer() {
     for word in ["-2147483648", "256", "x", ""] {
         let place = Place::new(&format!(

@@ -28,14 +28,19 @@ fail() {
     end refused
 }
 umask 077
-# Nothing that is there already is written to.
+# Nothing that is there already is written to, and what is made is not looked up by its name again: whose folder it is may put a
+# link in its place.
 set -C
-cat >"$part" || fail
-bytes=$(wc -c <"$part") || fail
-if [ "$((bytes))" != "$size" ]; then
-    printf '%s' "only $((bytes)) of $size bytes arrived" >&2
-    fail
-fi
-[ -z "$mode" ] || chmod "$mode" "$part" || fail
+{
+    held=/proc/self/fd/3
+    [ -e "$held" ] || held=$part
+    cat >&3 || fail
+    bytes=$(wc -c <"$held") || fail
+    if [ "$((bytes))" != "$size" ]; then
+        printf '%s' "only $((bytes)) of $size bytes arrived" >&2
+        fail
+    fi
+    [ -z "$mode" ] || chmod "$mode" "$held" || fail
+} 3>"$part" || fail
 mv -f "$part" "$path" || fail
 end 0
