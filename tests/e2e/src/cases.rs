@@ -28,6 +28,7 @@ pub(crate) const LARGE: Case<Guest> = ("file_of_256_mib_comes_back_the_same", fi
 
 /// What takes minutes in a guest that is emulated twice.
 pub(crate) const LONG: &[&str] = &[
+    "host_is_answered_while_users_of_the_guest_knock_without_end",
     "file_of_proc_without_a_size_comes_whole",
     "a_thousand_orphans_leave_no_zombie_and_no_wrong_exit_code",
     "port_cannot_be_taken_while_the_agent_is_away",
@@ -117,6 +118,10 @@ pub(crate) const ALL: &[Case<Guest>] = &[
     (
         "peer_within_the_guest_is_refused_and_served_only_where_allowed",
         agent::loopback,
+    ),
+    (
+        "host_is_answered_while_users_of_the_guest_knock_without_end",
+        agent::knocked,
     ),
     (
         "clock_that_is_wrong_is_set_right_and_a_right_one_left",

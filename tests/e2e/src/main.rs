@@ -4,6 +4,7 @@
 //! runs inside the guest: as the client that the agent must refuse (`loopback`, `inherited`), and as one that meets an
 //! agent of its own (`within`).
 
+mod attack;
 mod cases;
 mod checksum;
 mod client;
@@ -51,6 +52,11 @@ enum What {
         /// Run only the cases whose name has this in it.
         #[arg(long, default_value = "")]
         only: String,
+    },
+    /// In the guest: tries what a user may not, and says how that went.
+    Attack {
+        #[command(subcommand)]
+        what: attack::Attack,
     },
     /// In the guest: connects to the agent on a CID and says how it was met.
     Loopback {
@@ -118,6 +124,7 @@ fn main() -> ExitCode {
         What::Ssh(login) => log_in(login),
         What::Snapshot(arguments) => snapshot::run(&arguments),
         What::Within { only } => within::run(&only),
+        What::Attack { what } => attack::run(what),
         What::Shutdown { target, qemu } => run_last_case(&target, qemu),
     }
 }

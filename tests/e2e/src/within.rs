@@ -10,6 +10,7 @@ mod hang_up;
 mod input;
 mod own_agent;
 mod peers;
+mod privilege;
 mod reset;
 
 use crate::report::{Case, run_cases};
@@ -115,6 +116,71 @@ const ALL: &[Case<OwnAgent>] = &[
     (
         "silent_clients_are_closed_and_lock_nobody_out",
         garbage::silent,
+    ),
+    (
+        "user_of_the_guest_is_closed_without_a_word_at_each_cid_of_the_guests",
+        privilege::loopback,
+    ),
+    (
+        "user_of_the_guest_cannot_take_the_agents_port_or_the_hosts_cid",
+        privilege::port,
+    ),
+    (
+        "unix_socket_of_an_agent_takes_no_other_user",
+        privilege::unix,
+    ),
+    (
+        "processes_of_the_agent_and_process_1_give_a_user_nothing",
+        privilege::agents_processes,
+    ),
+    (
+        "command_of_a_user_gives_that_user_nothing_before_it_executes",
+        privilege::starting,
+    ),
+    (
+        "command_of_a_user_has_no_capability_no_group_and_no_descriptor_of_roots",
+        privilege::given,
+    ),
+    (
+        "what_a_user_puts_in_a_targets_place_is_replaced_and_what_it_leads_to_untouched",
+        privilege::target,
+    ),
+    (
+        "temporary_names_that_a_user_swaps_for_links_touch_nothing_behind_them",
+        privilege::swapped,
+    ),
+    (
+        "set_group_id_file_is_no_users_to_write_while_it_is_put",
+        privilege::set_group_id,
+    ),
+    (
+        "file_that_is_put_is_no_users_to_write_or_keep",
+        privilege::kept,
+    ),
+    (
+        "link_of_a_user_in_tmp_leads_no_upload_and_no_download",
+        privilege::in_tmp,
+    ),
+    (
+        "link_in_a_users_own_folder_leads_what_the_host_does_as_root_and_not_what_it_does_as_that_user",
+        privilege::followed,
+    ),
+    (
+        "image_gives_users_no_set_user_id_file_and_nothing_to_write",
+        privilege::image_files,
+    ),
+    (
+        "kernel_is_told_to_follow_no_links_of_other_users_in_sticky_folders",
+        privilege::settings,
+    ),
+    ("user_types_nothing_on_a_terminal", privilege::pushed),
+    (
+        "terminal_of_another_user_is_closed_to_a_user",
+        privilege::of_another,
+    ),
+    (
+        "terminal_that_a_user_keeps_open_is_nobody_elses_later",
+        privilege::held,
     ),
 ];
 

@@ -1,12 +1,16 @@
 //! The agent itself: memory, threads, peers, restart.
 
-use crate::guest::{AGENT, Checked, Guest, holds, same};
+use crate::guest::{AGENT, Checked, Guest, command, holds, same};
 use smolvm_host::channel::Outcome;
 use smolvm_protocol::request::Destination;
 use std::time::Duration;
 
 /// Requests served at a time, by the contract.
 const AT_ONCE: usize = 64;
+
+/// A user of the guest who is not root, and how often the agent is asked meanwhile.
+const KNOCKER: u32 = 65534;
+const PINGS: usize = 20;
 
 /// A port for a second agent within the guest.
 const SECOND_PORT: u32 = 2048;
@@ -79,7 +83,8 @@ pub(crate) fn many(guest: &Guest) -> Checked {
     )
 }
 
-pub(crate) fn loopback(guest: &Guest) -> Checked {
+/// Puts this program where the guest's users can run it.
+fn put_client(guest: &Guest) -> Checked {
     let mut program = std::fs::File::open(&guest.program).map_err(|error| error.to_string())?;
     let size = program.metadata().map_err(|error| error.to_string())?.len();
     let destination = Destination {
@@ -90,7 +95,30 @@ pub(crate) fn loopback(guest: &Guest) -> Checked {
     guest
         .channel()?
         .put_file(&mut program, size, destination, guest.deadline())
-        .map_err(|error| error.to_string())?;
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Whoever is refused costs the agent no thread and no permit, and the host waits for its turn at most.
+pub(crate) fn knocked(guest: &Guest) -> Checked {
+    put_client(guest)?;
+    let start = "for _ in 1 2 3 4; do \
+        setsid /tmp/client attack knock 1 1024 </dev/null >/dev/null 2>&1 & echo $!; done";
+    let mut knock = command(start, None);
+    knock.request.user = KNOCKER.to_string().into_bytes();
+    let mut pids = Vec::new();
+    let started = guest.channel()?.run(&knock, &mut pids, &mut Vec::new());
+    started.map_err(|error| error.to_string())?;
+    let pids = String::from_utf8_lossy(&pids).replace('\n', " ");
+    let answered = (0..PINGS).try_for_each(|_| ping(guest));
+    let knocking = guest.text(&format!("for pid in {pids}; do kill -0 $pid || exit; done"));
+    guest.text(&format!("kill -9 {pids}; rm /tmp/client"))?;
+    answered?;
+    knocking.map(drop)
+}
+
+pub(crate) fn loopback(guest: &Guest) -> Checked {
+    put_client(guest)?;
     let refused = guest.run("/tmp/client loopback 1 1024")?;
     let shown = String::from_utf8_lossy(&refused.stdout).into_owned();
     same(

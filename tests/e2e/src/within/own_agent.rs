@@ -10,7 +10,7 @@ use std::time::Duration;
 use vsock::VMADDR_CID_LOCAL;
 
 /// Its port.
-const PORT: u32 = 2048;
+pub(crate) const PORT: u32 = 2048;
 
 /// An agent may listen to a peer that does not go for so long after its last frame.
 const REST_LIMIT: Duration = Duration::from_secs(40);
