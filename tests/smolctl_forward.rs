@@ -159,6 +159,13 @@ fn lines_are_json_where_that_is_asked_for() {
 }
 
 #[test]
+fn path_of_unix_may_be_written_as_elsewhere() {
+    let agent = Agent::start();
+    let mut forwarder = Forwarder::start(&agent, &["--unix", "unix:s:unix:/x"]);
+    assert!(forwarder.line().starts_with("unix:s -> unix:/x in "));
+}
+
+#[test]
 fn unix_socket_is_this_users_alone_replaces_a_stale_one_and_is_gone_in_the_end() {
     let agent = Agent::start();
     unix_echo(&agent.folder().join("echo"));

@@ -34,7 +34,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 pub(crate) fn forward(arguments: &ForwardArguments, cancel: &Cancel) -> Result<u8, Failure> {
     let target = &arguments.target;
     let unix = arguments.unix.iter().map(|way| {
-        let mut whole = OsString::from("unix:");
+        // Also as it is written without the option: else the socket would be called `unix`.
+        let is_whole = way.as_encoded_bytes().starts_with(b"unix:");
+        let mut whole = OsString::from(if is_whole { "" } else { "unix:" });
         whole.push(way);
         whole
     });
