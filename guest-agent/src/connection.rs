@@ -30,10 +30,10 @@ const REQUEST_BUFFER_BYTES: usize = 4 * 1024;
 const BULK_BUFFER_BYTES: usize = HEADER_BYTES + MAX_CHUNK_BYTES;
 
 /// After the last frame: how long the peer may be silent before it is left.
-const LINGER_BETWEEN_BYTES: Duration = Duration::from_secs(2);
+pub(crate) const LINGER_BETWEEN_BYTES: Duration = Duration::from_secs(2);
 
 /// After the last frame: how long the peer is listened to in all.
-const LINGER_IN_ALL: Duration = Duration::from_secs(30);
+pub(crate) const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
 /// What a connection waits for besides its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

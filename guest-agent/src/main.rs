@@ -19,6 +19,7 @@ mod operation;
 mod os_error;
 mod path;
 mod permits;
+mod pings;
 mod process;
 mod process_one;
 mod resolver;

@@ -3,7 +3,7 @@
 mod connect;
 mod get_file;
 mod get_tree;
-mod ping;
+pub(crate) mod ping;
 mod put_file;
 mod put_tree;
 mod reseed;

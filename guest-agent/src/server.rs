@@ -16,6 +16,7 @@ use crate::arguments::{Arguments, Listen};
 use crate::connection::{Connection, ConnectionError};
 use crate::listener::{self, ListenError, Listener, PeerRule, Source};
 use crate::permits::Permits;
+use crate::pings::{self, Pings};
 use crate::process::Inheritance;
 use crate::process_one::{self, ProcessOne};
 use crate::sys::epoll::{self, Epoll};
@@ -157,7 +158,8 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
             }
             Source::Connection(socket, family) => {
                 if agent.is_served(&socket, family) {
-                    agent.start_connection(socket, family)?;
+                    let place = agent.connections.open_one();
+                    agent.start_connection(socket, family, place)?;
                 }
             }
         }
@@ -217,6 +219,7 @@ impl Agent {
         let mut guest_ends = false;
         let mut accepting = false;
         let mut resting_until: Option<Instant> = None;
+        let mut pings = Pings::new();
         while !listeners.is_empty() || self.connections.open() > 0 {
             resting_until = resting_until.filter(|until| *until > Instant::now());
             let may_accept = self.connections.has_room() && resting_until.is_none() && !guest_ends;
@@ -229,7 +232,8 @@ impl Agent {
                     }
                 }
             }
-            for ready in epoll.wait(resting_until)? {
+            let until = [resting_until, pings.close_late()];
+            for ready in epoll.wait(until.into_iter().flatten().min())? {
                 let may_be_told = matches!(ready.token, SIGNAL | PROCESS_ONE);
                 if may_be_told && self.hears_that_the_guest_ends() {
                     guest_ends = true;
@@ -245,16 +249,20 @@ impl Agent {
                         .try_for_each(|it| epoll.remove(it))?,
                     SIGNAL => {
                         drop(listeners);
+                        drop(pings);
                         self.stop();
                         return Ok(());
                     }
                     CONNECTION_ENDED => self.connections.ended.lower(),
+                    pings::FIRST_TOKEN.. => pings.hear(ready.token),
                     token => {
                         let at = usize::try_from(token - FIRST_LISTENER).unwrap_or(usize::MAX);
                         let Some(listener) = listeners.get(at) else {
                             continue;
                         };
-                        if self.connections.has_room() && self.accept(listener).is_err() {
+                        if self.connections.has_room()
+                            && self.accept(listener, &epoll, &mut pings).is_err()
+                        {
                             resting_until = Some(Instant::now() + ACCEPT_REST);
                         }
                     }
@@ -274,7 +282,12 @@ impl Agent {
     }
 
     /// Accepts one connection. An error is one that another try at once would meet again.
-    fn accept(&'static self, listener: &Listener) -> Result<(), ()> {
+    fn accept(
+        &'static self,
+        listener: &Listener,
+        epoll: &Epoll,
+        pings: &mut Pings<OpenConnection<'static>>,
+    ) -> Result<(), ()> {
         let socket = match socket::accept(&listener.socket) {
             Ok(socket) => socket,
             Err(error) => match error.raw_os_error() {
@@ -291,17 +304,25 @@ impl Agent {
         if !self.is_served(&socket, listener.family) {
             return Ok(());
         }
-        self.start_connection(socket, listener.family)
+        let place = self.connections.open_one();
+        let Some((socket, place)) = pings.answer(epoll, socket, place) else {
+            return Ok(());
+        };
+        self.start_connection(socket, listener.family, place)
             .map_err(|error| {
                 log::failure(&format_args!("cannot serve a connection: {error}"));
             })
     }
 
     /// Starts a thread that serves one connection.
-    fn start_connection(&'static self, socket: OwnedFd, family: Family) -> io::Result<()> {
-        let slot = self.connections.open_one();
+    fn start_connection(
+        &'static self,
+        socket: OwnedFd,
+        family: Family,
+        place: OpenConnection<'static>,
+    ) -> io::Result<()> {
         let serve = move || {
-            let _slot = slot;
+            let _place = place;
             match Connection::new(socket, family, &self.stop) {
                 Ok(connection) => self.serve_connection(connection),
                 Err(error) => log::failure(&format_args!("cannot serve a connection: {error}")),
@@ -434,6 +455,7 @@ impl Connections {
 }
 
 /// One open connection's place in the count.
+#[derive(Debug)]
 struct OpenConnection<'count>(&'count Connections);
 
 impl Drop for OpenConnection<'_> {

@@ -28,11 +28,13 @@ const FEATURES: [&str; 19] = [
 ];
 
 pub(crate) fn serve(connection: &mut Connection<'_>) -> Result<(), ConnectionError> {
-    connection.answer(
-        &Response::Pong {
-            agent_version: VERSION,
-            features: &FEATURES,
-        },
-        None,
-    )
+    connection.answer(&pong(), None)
+}
+
+/// The answer, which is always the same.
+pub(crate) fn pong() -> Response<'static> {
+    Response::Pong {
+        agent_version: VERSION,
+        features: &FEATURES,
+    }
 }

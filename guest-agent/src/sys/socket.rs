@@ -132,7 +132,20 @@ pub(crate) fn peer_cid(socket: impl AsFd) -> io::Result<u32> {
 
 /// Replaces `buffer` by what has arrived, at most what it has capacity for; 0 is the peer's end.
 pub(crate) fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    let socket = socket.as_fd().as_raw_fd();
+    receive_with(socket.as_fd(), buffer, 0)
+}
+
+/// The same, but what has arrived can be received once more.
+pub(crate) fn peek(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    receive_with(socket.as_fd(), buffer, libc::MSG_PEEK)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    flags: libc::c_int,
+) -> io::Result<usize> {
+    let socket = socket.as_raw_fd();
     buffer.clear();
     uninterrupted(|| {
         let spare = buffer.spare_capacity_mut();
@@ -142,7 +155,7 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usi
                 socket,
                 spare.as_mut_ptr().cast(),
                 spare.len(),
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT | flags,
             )
         };
         let length = checked_length(returned)?;
