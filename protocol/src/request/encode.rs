@@ -90,7 +90,8 @@ impl Target {
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Tcp { host, port } => {
-                let (open, close) = if host.contains(&b':') {
+                // A name that has brackets itself would lose them without.
+                let (open, close) = if host.contains(&b':') || host.starts_with(b"[") {
                     ("[", "]")
                 } else {
                     ("", "")

@@ -304,6 +304,14 @@ mod tests {
     }
 
     #[test]
+    fn host_in_brackets_of_its_own_is_read_as_it_was_once_it_is_written_anew() {
+        for to in ["tcp:[[x]]:80", "tcp:[[]:80", "tcp:[:80"] {
+            let target = Target::parse(to.as_bytes()).unwrap();
+            assert_eq!(Target::parse(&target.to_bytes()), Ok(target), "{to}");
+        }
+    }
+
+    #[test]
     fn targets_that_are_none_are_refused() {
         let long = format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH_BYTES));
         let path = "the path of 'to' must have 1 to 107 bytes, and no NUL byte";
