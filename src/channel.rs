@@ -9,6 +9,8 @@
 mod controls;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod get;
 mod get_tree;
 mod outgoing;

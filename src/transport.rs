@@ -7,6 +7,8 @@
 mod connect;
 mod connection;
 
+#[cfg(feature = "fuzzing")]
+pub use connect::handshake_by;
 pub(crate) use connect::pause;
 pub use connect::{Absence, connect};
 pub use connection::Connection;

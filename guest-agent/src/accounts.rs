@@ -41,7 +41,7 @@ fn read(path: &str) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn resolve(user: &[u8], passwd: &[u8], group: &[u8]) -> Result<Account, Refusal> {
+pub(crate) fn resolve(user: &[u8], passwd: &[u8], group: &[u8]) -> Result<Account, Refusal> {
     let colon = user.iter().position(|byte| *byte == b':');
     let name = &user[..colon.unwrap_or(user.len())];
     let entry = entry(passwd, name);

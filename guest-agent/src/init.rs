@@ -81,6 +81,28 @@ fn words_for_an_init(
     arguments.skip_while(|word| word == "init")
 }
 
+/// What process 1 takes a kernel's command line for.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn command_line(text: &str) -> crate::fuzzing::CommandLine {
+    use crate::fuzzing::{CommandLine, NetworkWords, RootWords};
+    CommandLine {
+        root: Root::parse(text).map(|root| RootWords {
+            device: root.device.to_owned(),
+            kinds: root.kinds.map(str::to_owned),
+            options: root.options.to_owned(),
+            read_only: root.read_only,
+            init: root.init.map(str::to_owned),
+        }),
+        network: network::asked_for(text).map(|network| NetworkWords {
+            device: network.device.to_owned(),
+            address: network.address,
+            netmask: network.netmask,
+            gateway: network.gateway,
+        }),
+        is_ended_by_a_restart: ending::as_the_machine_can(End::PowerOff, text) == End::Restart,
+    }
+}
+
 /// Boots and supervises; returns only where this is not process 1.
 pub(crate) fn run() -> u8 {
     log::speak_as_init();

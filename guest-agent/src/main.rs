@@ -9,6 +9,8 @@
 mod accounts;
 mod arguments;
 mod connection;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod host_frames;
 mod init;
 mod input;

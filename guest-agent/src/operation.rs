@@ -65,6 +65,20 @@ pub(crate) fn serve(
     }
 }
 
+/// Carries out one request that needs nothing of an agent.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn serve_alone(
+    connection: &mut Connection<'_>,
+    request: Request,
+) -> Result<(), ConnectionError> {
+    match request {
+        Request::PutFile(request) => put_file::serve(connection, request, &mut None),
+        Request::PutTree(request) => put_tree::serve(connection, request, &mut None),
+        Request::GetTree(request) => get_tree::serve(connection, request, &mut None),
+        other => panic!("{other:?} needs an agent"),
+    }
+}
+
 /// Answers what one call has done, or why it could not: `what` stands before the reason.
 #[inline(never)]
 fn answer(

@@ -37,7 +37,7 @@ impl<'text> Json<'text> {
     /// The value of a whole text, whatever its kind. Each part is checked, none is built, and depth
     /// costs no stack.
     #[inline(never)]
-    fn of(text: &'text str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn of(text: &'text str) -> Result<Self, serde_json::Error> {
         serde_json::from_str::<IgnoredAny>(text)?;
         Ok(Self(text.trim_matches(SEPARATORS)))
     }

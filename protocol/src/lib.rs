@@ -11,6 +11,8 @@ pub mod checksum;
 pub mod decoder;
 mod float;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod json;
 pub mod python_scalar;
 pub mod request;

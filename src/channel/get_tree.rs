@@ -40,32 +40,10 @@ impl Channel {
             path: path.to_owned(),
         });
         let tree = TreeWriter::new(local, name).map_err(|error| write_error(local, error))?;
-        let root = tree.root().to_owned();
         let exchange = self.begin(&request, Absence::IsAnError, deadline)?;
-        let mut download = Download {
-            exchange,
-            tree,
-            root: &root,
-            deadline,
-            received: 0,
-            copied: Copied::default(),
-            progress,
-        };
-        let outcome = download.entries();
-        let Download {
-            exchange,
-            tree,
-            mut copied,
-            ..
-        } = download;
-        let finished = tree.finish().map_err(|error| write_error(&root, error));
+        let (exchange, outcome) = receive(exchange, tree, deadline, progress);
         match outcome {
-            Ok(answer) => {
-                finished?;
-                copied.skipped.extend(answer.skipped);
-                copied.skipped.truncate(MAX_SKIPPED_SHOWN);
-                Ok(copied)
-            }
+            Ok(copied) => Ok(copied),
             Err(error @ ChannelError::Refused { .. }) => Err(error),
             Err(error) => {
                 exchange.hang_up();
@@ -76,6 +54,40 @@ impl Channel {
             }
         }
     }
+}
+
+/// Writes the tree that comes, up to the agent's answer.
+pub(super) fn receive(
+    exchange: Exchange,
+    tree: TreeWriter,
+    deadline: Deadline,
+    progress: &mut dyn FnMut(u64),
+) -> (Exchange, Result<Copied, ChannelError>) {
+    let root = tree.root().to_owned();
+    let mut download = Download {
+        exchange,
+        tree,
+        root: &root,
+        deadline,
+        received: 0,
+        copied: Copied::default(),
+        progress,
+    };
+    let outcome = download.entries();
+    let Download {
+        exchange,
+        tree,
+        mut copied,
+        ..
+    } = download;
+    let finished = tree.finish().map_err(|error| write_error(&root, error));
+    let outcome = outcome.and_then(|answer| {
+        finished?;
+        copied.skipped.extend(answer.skipped);
+        copied.skipped.truncate(MAX_SKIPPED_SHOWN);
+        Ok(copied)
+    });
+    (exchange, outcome)
 }
 
 struct Download<'call> {

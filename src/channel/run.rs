@@ -188,7 +188,7 @@ impl Channel {
     }
 }
 
-fn stream(
+pub(super) fn stream(
     exchange: &mut Exchange,
     request: &RunRequest,
     streams: Streams<'_>,

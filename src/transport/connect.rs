@@ -78,6 +78,26 @@ pub fn connect(
     }
 }
 
+/// Says `CONNECT <port>` on a connected socket, and takes the answer: what `fuzz/` calls.
+///
+/// # Errors
+/// [`TransportError`].
+#[cfg(feature = "fuzzing")]
+pub fn handshake_by(
+    socket: OwnedFd,
+    port: u32,
+    cancel: &Cancel,
+) -> Result<Connection, TransportError> {
+    let path = "/".into();
+    let attempt = Attempt {
+        address: &Address::ConnectSocket { path, port },
+        cancel,
+        deadline: Deadline::after(ATTEMPT_LIMIT),
+    };
+    let connection = Connection::new(socket, usize::MAX, cancel.clone());
+    attempt.handshake(&connection, port).map(|()| connection)
+}
+
 /// Waits for `span`, unless the caller gives up.
 pub(crate) fn pause(span: Duration, cancel: &Cancel) -> Result<(), TransportError> {
     let deadline = Deadline::after(span);

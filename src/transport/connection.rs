@@ -26,7 +26,7 @@ pub struct Connection {
 
 impl Connection {
     /// Takes over a connected socket that does not block.
-    pub(super) fn new(socket: OwnedFd, max_write_bytes: usize, cancel: Cancel) -> Self {
+    pub(crate) fn new(socket: OwnedFd, max_write_bytes: usize, cancel: Cancel) -> Self {
         Self {
             socket,
             max_write_bytes,

@@ -20,11 +20,11 @@ const DEVICE: &str = "eth0";
 
 /// How a device is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Network<'a> {
-    device: &'a str,
-    address: Ipv4Addr,
-    netmask: Ipv4Addr,
-    gateway: Option<Ipv4Addr>,
+pub(super) struct Network<'a> {
+    pub(super) device: &'a str,
+    pub(super) address: Ipv4Addr,
+    pub(super) netmask: Ipv4Addr,
+    pub(super) gateway: Option<Ipv4Addr>,
 }
 
 const DEFAULT: Network<'_> = Network {
@@ -74,12 +74,17 @@ fn host_name(text: &str) -> &str {
         .unwrap_or(DEFAULT_HOST_NAME)
 }
 
-/// Sets `eth0` up, where there is one, or the device that `ip=` names.
-pub(super) fn set_up(command_line: &str) {
+/// What the kernel's command line asks for; `None` where its `ip=` has no address.
+pub(super) fn asked_for(command_line: &str) -> Option<Network<'_>> {
     let ip = command_line
         .split_ascii_whitespace()
         .find_map(|word| word.strip_prefix("ip="));
-    let network = ip.map_or(Some(DEFAULT), Network::parse);
+    ip.map_or(Some(DEFAULT), Network::parse)
+}
+
+/// Sets `eth0` up, where there is one, or the device that `ip=` names.
+pub(super) fn set_up(command_line: &str) {
+    let network = asked_for(command_line);
     let device = network.map_or(DEVICE, |network| network.device);
     // No link of that folder leads to it by another name.
     if device.contains('/') || !Path::new(&format!("/sys/class/net/{device}")).exists() {

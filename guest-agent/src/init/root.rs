@@ -50,11 +50,11 @@ const ANY_KIND: &str = "any file system of this kernel's";
 /// What the kernel's command line says of the root (`kernel-parameters.txt`).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Root<'a> {
-    device: &'a str,
-    kinds: Option<&'a str>,
-    options: &'a str,
-    read_only: bool,
-    init: Option<&'a str>,
+    pub(super) device: &'a str,
+    pub(super) kinds: Option<&'a str>,
+    pub(super) options: &'a str,
+    pub(super) read_only: bool,
+    pub(super) init: Option<&'a str>,
 }
 
 impl<'a> Root<'a> {
