@@ -4,7 +4,7 @@
 //! it is the right one; nothing waits for what was not promised.
 
 use crate::script::{self, Frame, frames_of};
-use crate::socket::{answer, said};
+use crate::socket::{answer, say};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::fuzzing::{relay, run};
 use smolvm_protocol::answer::{Answer, FromAgent};
@@ -20,6 +20,8 @@ use std::os::unix::net::UnixStream;
 const IS_STREAM: u8 = 1;
 /// Whether the command or stream has much to be told.
 const HAS_INPUT: u8 = 2;
+/// Whether the agent has said all before it has the request.
+const IS_EARLY: u8 = 4;
 
 /// What a pair of sockets takes without waiting, and no window's worth.
 const INPUT_BYTES: usize = 100_000;
@@ -37,9 +39,10 @@ pub fn check(bytes: &[u8]) {
         0 => Vec::new(),
         _ => (0..INPUT_BYTES).map(|at| (at / 7) as u8).collect(),
     };
+    let is_early = flags & IS_EARLY != 0;
     match flags & IS_STREAM {
-        0 => check_run(&stream, &frames, &input),
-        _ => check_relay(&stream, &frames, &input),
+        0 => check_run(is_early, &stream, &frames, &input),
+        _ => check_relay(is_early, &stream, &frames, &input),
     }
 }
 
@@ -64,18 +67,29 @@ fn check_answer(payload: &[u8]) {
     }
 }
 
-fn check_run(stream: &[u8], frames: &[Frame], input: &[u8]) {
+fn check_run(is_early: bool, stream: &[u8], frames: &[Frame], input: &[u8]) {
     let request = RunRequest {
         command: b"cat".to_vec(),
         stdin: true,
         ..RunRequest::default()
     };
-    let (agent, host) = said(stream);
+    let (agent, host) = UnixStream::pair().expect("there are descriptors left");
+    let (early, late) = match is_early {
+        true => stream.split_at(stream.len()),
+        false => stream.split_at(0),
+    };
+    (&agent).write_all(early).expect("a socket takes so much");
     let (reader, writer) = UnixStream::pair().expect("there are descriptors left");
     (&writer).write_all(input).expect("a socket takes so much");
     drop(writer);
     let cancel = Cancel::new().expect("there are descriptors left");
-    let (stdout, stderr, ended) = run(host.into(), &request, Some(reader.into()), &cancel);
+    let (stdout, stderr, ended) = run(
+        host.into(),
+        &request,
+        Some(reader.into()),
+        &cancel,
+        &mut || say(&agent, late),
+    );
     for (frame_type, found) in [(FrameType::STDOUT, &stdout), (FrameType::STDERR, &stderr)] {
         let expected = payload_of(frames, frame_type, &[FrameType::STDOUT, FrameType::STDERR]);
         assert!(expected.starts_with(found), "the output is another one");
@@ -84,16 +98,28 @@ fn check_run(stream: &[u8], frames: &[Frame], input: &[u8]) {
             "a part of the output is lost"
         );
     }
-    check_sent(&answer(agent), &Request::Run(request), frames, input);
+    let is_whole = ended.is_ok();
+    check_sent(
+        &answer(agent),
+        &Request::Run(request),
+        frames,
+        input,
+        is_whole,
+    );
 }
 
-fn check_relay(stream: &[u8], frames: &[Frame], input: &[u8]) {
+fn check_relay(is_early: bool, stream: &[u8], frames: &[Frame], input: &[u8]) {
     let request = Request::Connect(ConnectRequest {
         to: Target::Unix {
             path: b"/s".to_vec(),
         },
     });
-    let (agent, host) = said(stream);
+    let (agent, host) = UnixStream::pair().expect("there are descriptors left");
+    let (early, late) = match is_early {
+        true => stream.split_at(stream.len()),
+        false => stream.split_at(0),
+    };
+    (&agent).write_all(early).expect("a socket takes so much");
     let (mut client, ours) = UnixStream::pair().expect("there are descriptors left");
     ours.set_nonblocking(true).expect("it is a socket");
     client.write_all(input).expect("a socket takes so much");
@@ -101,7 +127,9 @@ fn check_relay(stream: &[u8], frames: &[Frame], input: &[u8]) {
         .shutdown(Shutdown::Write)
         .expect("the other end is there");
     let cancel = Cancel::new().expect("there are descriptors left");
-    let end = relay(host.into(), &request, ours.as_fd(), &cancel);
+    let end = relay(host.into(), &request, ours.as_fd(), &cancel, &mut || {
+        say(&agent, late)
+    });
     drop(ours);
     let mut arrived = Vec::new();
     // A reset comes behind the bytes.
@@ -115,10 +143,11 @@ fn check_relay(stream: &[u8], frames: &[Frame], input: &[u8]) {
         expected.starts_with(&arrived),
         "the client got something else"
     );
-    if let Ok(true) = end {
+    let is_whole = matches!(end, Ok(true));
+    if is_whole {
         assert_eq!(arrived, expected, "the client did not get all");
     }
-    check_sent(&answer(agent), &request, frames, input);
+    check_sent(&answer(agent), &request, frames, input, is_whole);
 }
 
 /// All payload of one type up to the first frame of another than `types`, credit excepted.
@@ -137,8 +166,9 @@ fn payload_of(frames: &[Frame], frame_type: FrameType, types: &[FrameType]) -> V
         .collect()
 }
 
-/// Checks that the host has sent its request, and of the input no more than it had credit for.
-fn check_sent(sent: &[u8], request: &Request, frames: &[Frame], input: &[u8]) {
+/// Checks that the host has sent its request, and of the input no more than it had credit for; and that it did not take
+/// credit for what it had not sent, where the response was whole to it.
+fn check_sent(sent: &[u8], request: &Request, frames: &[Frame], input: &[u8], is_whole: bool) {
     let (sent, is_broken) = frames_of(sent);
     assert!(!is_broken);
     let Some((first, rest)) = sent.split_first() else {
@@ -146,10 +176,18 @@ fn check_sent(sent: &[u8], request: &Request, frames: &[Frame], input: &[u8]) {
     };
     let json = request.to_json();
     assert!(json.as_bytes().starts_with(&first.payload) && first.frame_type == FrameType::JSON.0);
+    let is_answer = |frame: &Frame| {
+        frame.frame_type == FrameType::JSON.0
+            && matches!(FromAgent::parse(&frame.payload), Ok(FromAgent::Answer(_)))
+    };
+    // That of a stream comes first.
+    let skipped = usize::from(matches!(request, Request::Connect(_)));
     let credit: usize = frames
         .iter()
+        .skip(skipped)
+        .take_while(|frame| !is_answer(frame))
         .filter_map(|frame| match FromAgent::parse(&frame.payload) {
-            Ok(FromAgent::Credit(bytes)) => Some(bytes),
+            Ok(FromAgent::Credit(bytes)) if frame.frame_type == FrameType::JSON.0 => Some(bytes),
             _ => None,
         })
         .fold(0, usize::saturating_add);
@@ -167,6 +205,10 @@ fn check_sent(sent: &[u8], request: &Request, frames: &[Frame], input: &[u8]) {
     assert!(
         data.len() <= WINDOW_BYTES.saturating_add(credit),
         "more than there was credit for"
+    );
+    assert!(
+        !is_whole || credit <= data.len(),
+        "it takes credit for what it has not sent"
     );
     assert!(input.starts_with(&data), "the input is another one");
 }

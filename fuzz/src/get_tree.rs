@@ -5,7 +5,7 @@
 
 use crate::scratch::{Node, Nodes, Scratch, TEMPORARY, nodes};
 use crate::script::{self, frames_of};
-use crate::socket::said;
+use crate::socket::say;
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::fuzzing::get_tree;
 use smolvm_host::channel::{ChannelError, Copied};
@@ -14,6 +14,7 @@ use smolvm_protocol::request::{GetTreeRequest, Request};
 use smolvm_protocol::tree::{Entry, Kind, TreeFrame};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Where the root goes, as the caller says it, and where that is.
@@ -68,9 +69,10 @@ pub(crate) fn fetch(
         path: b"/".to_vec(),
     });
     let cancel = Cancel::new().expect("there are descriptors left");
-    // Ours takes the request, and says nothing more.
-    let (_ours, host) = said(stream);
-    get_tree(host.into(), &request, local, name, &cancel)
+    let (agent, host) = UnixStream::pair().expect("there are descriptors left");
+    get_tree(host.into(), &request, local, name, &cancel, &mut || {
+        say(&agent, stream);
+    })
 }
 
 /// What a tree's frames say.

@@ -16,8 +16,9 @@ use std::os::unix::net::UnixStream;
 const HAS_INPUT: u8 = 1;
 /// Whether each byte of input stands for many, so that windows fill.
 const IS_LONG: u8 = 2;
-/// Whether what takes the input takes it only when it must.
+/// Whether what takes the input takes it late, or not at all.
 const IS_SLOW: u8 = 4;
+const IS_STUCK: u8 = 8;
 
 /// So many bytes one stands for, and so many the agent reads at once.
 const LONG_BYTES: usize = 1021;
@@ -132,7 +133,8 @@ fn check_flow(flags: u8, stream: &[u8]) {
     let pieces: Vec<&[u8]> = long.chunks(PIECE_BYTES).collect();
     let outcome = carry_input(&pieces, target.as_fd(), &mut |credited| {
         credits.push(credited);
-        if flags & IS_SLOW == 0 || credits.len() % 16 == 0 {
+        let is_late = flags & IS_SLOW != 0 && credits.len() % 16 != 0;
+        if !is_late && flags & IS_STUCK == 0 {
             drain(&mut arrived);
         }
     });

@@ -4,12 +4,17 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
+/// Our end says `bytes`, and no more.
+pub(crate) fn say(ours: &UnixStream, bytes: &[u8]) {
+    (&*ours).write_all(bytes).expect("a socket takes so much");
+    // The other end may have gone.
+    let _ = ours.shutdown(Shutdown::Write);
+}
+
 /// Our end, which has sent `bytes` and ended its side, and the other one.
 pub(crate) fn said(bytes: &[u8]) -> (UnixStream, UnixStream) {
-    let (mut ours, theirs) = UnixStream::pair().expect("there are descriptors left");
-    ours.write_all(bytes).expect("a socket takes so much");
-    ours.shutdown(Shutdown::Write)
-        .expect("the other end is there");
+    let (ours, theirs) = UnixStream::pair().expect("there are descriptors left");
+    say(&ours, bytes);
     (ours, theirs)
 }
 

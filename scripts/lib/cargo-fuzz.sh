@@ -3,7 +3,7 @@
 # one, or else (and where RUSTUP_TOOLCHAIN names another) any, which is told to be one.
 #
 # provide_cargo_fuzz       sets CARGO_FUZZ
-# build_targets TARGET…    sets BINARIES, the folder that they are in
+# build_targets [TARGET]   builds one, or all; sets BINARIES, the folder that they are in
 
 provide_cargo_fuzz() {
     local home=$CACHE/cargo-fuzz-$CARGO_FUZZ_VERSION
@@ -27,7 +27,7 @@ provide_cargo_fuzz() {
 }
 
 build_targets() {
-    local target sanitizer=address folder=${CARGO_TARGET_DIR:-$PROJECT/target}/fuzz-build
+    local sanitizer=address folder=${CARGO_TARGET_DIR:-$PROJECT/target}/fuzz-build
     if [ -z "${RUSTUP_TOOLCHAIN-}" ] && have rustup && rustup run nightly rustc --version >/dev/null 2>&1; then
         export RUSTUP_TOOLCHAIN=nightly
     else
@@ -38,10 +38,8 @@ build_targets() {
         say "this compiler has no address sanitizer; going on without"
         sanitizer=none
     fi
-    for target in "$@"; do
-        "$CARGO_FUZZ" build --fuzz-dir "$PROJECT/fuzz" --target-dir "$folder" --features libfuzzer --sanitizer "$sanitizer" "$target" >&2 ||
-            die 1 "could not build the target $target; see cargo's messages above"
-    done
+    "$CARGO_FUZZ" build --fuzz-dir "$PROJECT/fuzz" --target-dir "$folder" --features libfuzzer --sanitizer "$sanitizer" "$@" >&2 ||
+        die 1 "could not build the targets; see cargo's messages above"
     # shellcheck disable=SC2034 # the result
     BINARIES=$folder/$(rustc --print host-tuple 2>/dev/null || rustc -vV | sed -n 's/^host: //p')/release
 }

@@ -1,4 +1,5 @@
-//! Entries for `fuzz/`: calls by a connected socket, whose agent has said all that it will say already.
+//! Entries for `fuzz/`: calls by a connected socket, whose agent says all that it will say in `say`, once the request was
+//! sent.
 
 use super::exchange::Exchange;
 use super::outgoing::Input;
@@ -18,9 +19,16 @@ use std::time::Duration;
 /// No call waits for more than is there; one that does is found by this.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn begin(socket: OwnedFd, request: &Request, cancel: &Cancel) -> Result<Exchange, ChannelError> {
+fn begin(
+    socket: OwnedFd,
+    request: &Request,
+    cancel: &Cancel,
+    say: &mut dyn FnMut(),
+) -> Result<Exchange, ChannelError> {
     let connection = Connection::new(socket, usize::MAX, cancel.clone());
-    Exchange::begin(connection, request, Deadline::after(LIMIT))
+    let exchange = Exchange::begin(connection, request, Deadline::after(LIMIT))?;
+    say();
+    Ok(exchange)
 }
 
 /// Runs a command: its standard output, its standard error, and how it ended.
@@ -29,6 +37,7 @@ pub fn run(
     request: &RunRequest,
     input: Option<OwnedFd>,
     cancel: &Cancel,
+    say: &mut dyn FnMut(),
 ) -> (Vec<u8>, Vec<u8>, Result<Ended, ChannelError>) {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let streams = Streams {
@@ -41,7 +50,7 @@ pub fn run(
         }),
         controls: None,
     };
-    let ended = begin(socket, &Request::Run(request.clone()), cancel)
+    let ended = begin(socket, &Request::Run(request.clone()), cancel, say)
         .and_then(|mut exchange| stream(&mut exchange, request, streams, Deadline::after(LIMIT)));
     (stdout, stderr, ended)
 }
@@ -55,8 +64,9 @@ pub fn relay(
     request: &Request,
     client: BorrowedFd<'_>,
     cancel: &Cancel,
+    say: &mut dyn FnMut(),
 ) -> Result<bool, ChannelError> {
-    let mut exchange = begin(socket, request, cancel)?;
+    let mut exchange = begin(socket, request, cancel, say)?;
     exchange.answer(Deadline::after(LIMIT))?;
     let mut stream = OpenStream {
         exchange,
@@ -76,11 +86,12 @@ pub fn get_tree(
     local: &Path,
     name: Option<&OsStr>,
     cancel: &Cancel,
+    say: &mut dyn FnMut(),
 ) -> Result<Copied, ChannelError> {
     let tree = TreeWriter::new(local, name).map_err(|source| ChannelError::Write {
         what: local.display().to_string(),
         source,
     })?;
-    let exchange = begin(socket, request, cancel)?;
+    let exchange = begin(socket, request, cancel, say)?;
     get_tree::receive(exchange, tree, Deadline::after(LIMIT), &mut |_| {}).1
 }
