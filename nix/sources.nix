@@ -15,6 +15,7 @@ let
     ../protocol/Cargo.toml
     ../guest-agent/Cargo.toml
     ../tests/e2e/Cargo.toml
+    ../benches/Cargo.toml
   ];
   host = manifests ++ [
     ../protocol/src
@@ -40,6 +41,7 @@ in
       ../deny.toml
       ../rustfmt.toml
       ../guest-agent/src
+      ../benches
       ../tests
     ]
   );

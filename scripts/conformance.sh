@@ -13,6 +13,8 @@
 . "$(dirname -- "$0")/lib/environment.sh"
 # shellcheck source=lib/python-environment.sh
 . "$PROJECT/scripts/lib/python-environment.sh"
+# shellcheck source=lib/published.sh
+. "$PROJECT/scripts/lib/published.sh"
 
 usage() { sed -n '2,/^# shellcheck/{/^# shellcheck/d;s/^# \{0,1\}//;p}' "$0"; }
 
@@ -30,25 +32,8 @@ while [ $# -gt 0 ]; do
 done
 [ ${#chosen[@]} -gt 0 ] || die 2 "say which agent: x86_64, aarch64, oracle, vm:SOCKET or program:PATH"
 
-# published_wheel PIP: downloads the published package once, its hash checked; tells its path.
-published_wheel() {
-    local folder=$CACHE/published wheel
-    wheel=$folder/smolvm-$PUBLISHED_SMOLVM_VERSION-py3-none-any.whl
-    (
-        flock 9
-        if ! printf '%s  %s\n' "$PUBLISHED_SMOLVM_SHA256" "$wheel" | sha256sum --quiet --check >/dev/null 2>&1; then
-            say "downloading the published agent and host, smolvm $PUBLISHED_SMOLVM_VERSION"
-            mkdir -p "$folder"
-            printf 'smolvm==%s --hash=sha256:%s\n' "$PUBLISHED_SMOLVM_VERSION" "$PUBLISHED_SMOLVM_SHA256" >"$folder/requirements.txt"
-            "$1" --quiet --disable-pip-version-check download --no-deps --require-hashes --only-binary :all: \
-                --dest "$folder" -r "$folder/requirements.txt" >&2
-        fi
-    ) 9>"$CACHE/published.lock" || die 1 "could not download smolvm $PUBLISHED_SMOLVM_VERSION; see pip's messages above"
-    printf '%s\n' "$wheel"
-}
-
 environment=$(python_environment conformance "$PROJECT/tests/conformance/requirements.txt")
-wheel=$(published_wheel "$environment/bin/pip")
+wheel=$(published_wheel "$environment/bin/python")
 
 # arguments_for AGENT: sets `arguments` to what tells pytest what to test.
 arguments_for() {

@@ -1,0 +1,110 @@
+//! What is measured on this machine itself: starts all competitors, and has them take turns.
+
+use crate::arguments::RunArguments;
+use crate::competitor::{Agent, Competitor, Floor, Name, Program, Ssh, SshServer};
+use crate::memory;
+use crate::results::{Outcome, Task};
+use crate::rounds::Run;
+use crate::work::{Place, Work};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Files of 1 GiB, of each competitor, and those that clients of ssh send.
+const NEEDED_BYTES: u64 = 9 << 30;
+
+/// Measures all that is on this machine.
+pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()> {
+    let folder = quick_folder(run)?;
+    let mut competitors: Vec<Box<dyn Competitor>> = Vec::new();
+    competitors.push(Box::new(Floor::start(&arguments.floor, folder.path())?));
+    let ours = Program::Ours(arguments.agent.clone());
+    competitors.push(Box::new(
+        Agent::start(Name::Ours, ours.clone(), folder.path()).context("our agent")?,
+    ));
+    let mut missing = Vec::new();
+    match published(arguments) {
+        Ok(program) => {
+            let agent = Agent::start(Name::Python, program, folder.path());
+            competitors.push(Box::new(agent.context("the published agent")?));
+        }
+        Err(why) => missing.push((Name::Python, why)),
+    }
+    let sshd = arguments.sshd.clone().map(SshServer::OpenSsh);
+    let dropbear = arguments.dropbear.clone().map(SshServer::Dropbear);
+    for (name, program, key) in [
+        (Name::OpenSsh, sshd, "openssh"),
+        (Name::Dropbear, dropbear, "dropbear"),
+    ] {
+        let started = program
+            .context(arguments.reason(key))
+            .and_then(|program| Ssh::start(program, folder.path()));
+        match started {
+            Ok(ssh) => competitors.push(Box::new(ssh)),
+            Err(why) => missing.push((name, format!("{why:#}"))),
+        }
+    }
+    for (name, why) in missing {
+        eprintln!("{} is left out: {why}", name.title());
+        let task = task(Work::Ping);
+        run.results.push(task, name, Outcome::Skipped(why));
+    }
+    idle(run, &competitors)?;
+    run.all(Place::Here, &competitors)?;
+    drop(competitors);
+    memory::measure(run, &ours, folder.path())
+}
+
+/// Where files are: in memory where that is large enough, so that no disk is measured.
+fn quick_folder(run: &Run<'_>) -> Result<TempDir> {
+    let shared = Path::new("/dev/shm");
+    let is_large = |path: &Path| {
+        rustix::fs::statvfs(path)
+            .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > NEEDED_BYTES)
+    };
+    let parent = match run.results.about.is_quick || is_large(shared) {
+        true if shared.is_dir() => shared.to_owned(),
+        _ => std::env::temp_dir(),
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(&parent);
+    folder.with_context(|| format!("cannot make a folder in {}", parent.display()))
+}
+
+fn published(arguments: &RunArguments) -> Result<Program, String> {
+    let given = |path: &Option<PathBuf>| path.clone().ok_or_else(|| arguments.reason("python"));
+    Ok(Program::Published {
+        python: given(&arguments.python)?,
+        server: given(&arguments.published_server)?,
+        wheel: given(&arguments.published)?,
+    })
+}
+
+fn task(work: Work) -> Task {
+    Task {
+        place: Place::Here,
+        work,
+        bytes: None,
+    }
+}
+
+/// Memory of those that have served nothing but what began them: a first connection.
+fn idle(run: &mut Run<'_>, competitors: &[Box<dyn Competitor>]) -> Result<()> {
+    for competitor in competitors {
+        let Some(server) = competitor.server() else {
+            continue;
+        };
+        let memory = server.memory()?;
+        for (work, kib) in [
+            (Work::IdleResident, memory.resident_kib),
+            (Work::IdleUnshared, memory.unshared_kib),
+        ] {
+            if run.is_wanted(work) {
+                let outcome = Outcome::Rounds(vec![vec![kib]]);
+                run.results.push(task(work), competitor.name(), outcome);
+            }
+        }
+    }
+    Ok(())
+}

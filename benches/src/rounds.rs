@@ -1,0 +1,223 @@
+//! Has every competitor do every piece of work, in rounds that take turns.
+//!
+//! What a machine does beside meets all of them alike so; who is first changes from round to round.
+
+use crate::competitor::{Command, Competitor, Name};
+use crate::results::{Outcome, Results, Task};
+use crate::streams;
+use crate::work::{Place, Scale, Work};
+use anyhow::{Context, Result, bail};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Beside an ssh that is several times as slow, a fraction says as much.
+const SLOW_DIVISOR: usize = 5;
+const SLOW_GIB_ROUNDS: usize = 3;
+/// Files from this size on are moved fewer times by the slow.
+const LARGE_BYTES: u64 = 64 << 20;
+
+/// A run under way.
+pub(crate) struct Run<'a> {
+    pub(crate) scale: &'a Scale,
+    pub(crate) results: Results,
+    /// Set by Ctrl-C and the like: what was started is then ended.
+    pub(crate) is_cancelled: &'a AtomicBool,
+    /// Only works whose name has this in it.
+    pub(crate) only: Option<&'a str>,
+}
+
+impl Run<'_> {
+    pub(crate) fn is_wanted(&self, work: Work) -> bool {
+        let name = format!("{work:?}").to_lowercase();
+        self.only
+            .is_none_or(|only| name.contains(&only.replace('-', "")))
+    }
+
+    pub(crate) fn has_tasks(&self, place: Place) -> bool {
+        !self.tasks(place).is_empty()
+    }
+
+    /// The works of a place, in the report's order.
+    fn tasks(&self, place: Place) -> Vec<Task> {
+        let one = |work| Task {
+            place,
+            work,
+            bytes: None,
+        };
+        let sizes = match place {
+            Place::Here => &self.scale.file_bytes,
+            Place::Vm => &self.scale.vm_file_bytes,
+        };
+        let mut tasks = vec![one(Work::Ping), one(Work::RunShell), one(Work::RunBare)];
+        tasks.extend([one(Work::AtOnce), one(Work::InARow)]);
+        let bytes = Some(self.scale.output_bytes);
+        tasks.push(Task {
+            bytes,
+            ..one(Work::Output)
+        });
+        for work in [Work::Put, Work::Get] {
+            let sized = |bytes: &u64| Task {
+                bytes: Some(*bytes),
+                ..one(work)
+            };
+            tasks.extend(sizes.iter().map(sized));
+        }
+        tasks.push(one(Work::PingBesideStreams));
+        if place == Place::Here {
+            tasks.push(one(Work::Start));
+        }
+        tasks.retain(|task| self.is_wanted(task.work));
+        tasks
+    }
+
+    /// Every piece of work there is for these competitors.
+    pub(crate) fn all(&mut self, place: Place, competitors: &[Box<dyn Competitor>]) -> Result<()> {
+        for task in self.tasks(place) {
+            self.task(task, competitors)?;
+        }
+        Ok(())
+    }
+
+    fn task(&mut self, task: Task, competitors: &[Box<dyn Competitor>]) -> Result<()> {
+        let began = Instant::now();
+        let rounds = match task.work {
+            Work::InARow => 1,
+            _ => self.scale.rounds,
+        };
+        let mut outcomes: Vec<Outcome> = vec![Outcome::Rounds(Vec::new()); competitors.len()];
+        let mut busy = vec![Vec::new(); competitors.len()];
+        for round in 0..rounds {
+            for turn in 0..competitors.len() {
+                let index = (round + turn) % competitors.len();
+                self.check()?;
+                let competitor = competitors[index].as_ref();
+                let Outcome::Rounds(taken) = &mut outcomes[index] else {
+                    continue;
+                };
+                if round >= rounds_of(task, competitor.name(), rounds) {
+                    continue;
+                }
+                match measure(task, competitor, self.scale, &mut busy[index]) {
+                    Ok(Some(samples)) => taken.push(samples),
+                    Ok(None) => {
+                        outcomes[index] = Outcome::Skipped("it has no such call".to_owned());
+                    }
+                    Err(error) => outcomes[index] = Outcome::Failed(format!("{error:#}")),
+                }
+            }
+        }
+        self.check()?;
+        let told = tell(task);
+        eprintln!("{told}: {:.1} s", began.elapsed().as_secs_f64());
+        for (index, outcome) in outcomes.into_iter().enumerate() {
+            let name = competitors[index].name();
+            self.results.push(task, name, outcome);
+            self.push_busy(name, &busy[index]);
+        }
+        Ok(())
+    }
+
+    fn push_busy(&mut self, name: Name, seen: &[crate::process::Memory]) {
+        if seen.is_empty() {
+            return;
+        }
+        for (work, figure) in [
+            (Work::BusyResident, |memory: &crate::process::Memory| {
+                memory.resident_kib
+            }),
+            (Work::BusyUnshared, |memory| memory.unshared_kib),
+        ] as [(Work, fn(&crate::process::Memory) -> u64); 2]
+        {
+            let rounds = seen.iter().map(|memory| vec![figure(memory)]).collect();
+            let task = Task {
+                place: Place::Here,
+                work,
+                bytes: None,
+            };
+            self.results.push(task, name, Outcome::Rounds(rounds));
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            bail!("cancelled");
+        }
+        Ok(())
+    }
+}
+
+/// As a line of progress and a case's name has it.
+pub(crate) fn tell(task: Task) -> String {
+    let place = match task.place {
+        Place::Here => "",
+        Place::Vm => " in a VM",
+    };
+    let bytes = task.bytes.map(|bytes| format!(" {bytes} bytes"));
+    format!("{:?}{place}{}", task.work, bytes.unwrap_or_default())
+}
+
+fn rounds_of(task: Task, name: Name, rounds: usize) -> usize {
+    match task.bytes {
+        Some(bytes) if bytes >= LARGE_BYTES && name.is_slow() => rounds.min(SLOW_GIB_ROUNDS),
+        _ => rounds,
+    }
+}
+
+/// One round of one competitor.
+fn measure(
+    task: Task,
+    competitor: &dyn Competitor,
+    scale: &Scale,
+    busy: &mut Vec<crate::process::Memory>,
+) -> Result<Option<Vec<u64>>> {
+    let name = competitor.name();
+    let fewer = |count: usize| match name.is_slow() {
+        true => count.div_ceil(SLOW_DIVISOR),
+        false => count,
+    };
+    let bytes = task.bytes.unwrap_or(0);
+    let times = match task.work {
+        Work::Ping => repeat(fewer(scale.pings), || competitor.ping())?,
+        Work::RunShell => return nanoseconds(competitor.runs(Command::Shell, fewer(scale.runs))?),
+        Work::RunBare => return nanoseconds(competitor.runs(Command::Bare, fewer(scale.runs))?),
+        Work::InARow => {
+            let count = match name {
+                Name::OpenSsh | Name::Dropbear => scale.runs_in_a_row.div_ceil(20),
+                Name::Python => scale.runs_in_a_row.div_ceil(5),
+                Name::Floor | Name::Ours => scale.runs_in_a_row,
+            };
+            return nanoseconds(competitor.runs(Command::Shell, count)?);
+        }
+        Work::AtOnce => vec![competitor.at_once(scale.at_once)?],
+        Work::Output => vec![competitor.output(bytes)?],
+        Work::Put => repeat(fewer(scale.files(bytes)), || competitor.put(bytes))?,
+        Work::Get => repeat(fewer(scale.files(bytes)), || competitor.get(bytes))?,
+        Work::PingBesideStreams => {
+            let streams = competitor.streams(scale.streams)?;
+            streams::beside(&streams, || {
+                let times = repeat(fewer(scale.pings), || competitor.ping());
+                if let Some(server) = competitor.server() {
+                    busy.push(server.memory()?);
+                }
+                times
+            })?
+        }
+        Work::Start => match competitor.start_another()? {
+            Some(took) => vec![took],
+            None => return Ok(None),
+        },
+        work => bail!("{work:?} is no work of rounds"),
+    };
+    nanoseconds(Some(times))
+}
+
+fn repeat(count: usize, mut act: impl FnMut() -> Result<Duration>) -> Result<Vec<Duration>> {
+    (0..count).map(|_| act()).collect()
+}
+
+fn nanoseconds(times: Option<Vec<Duration>>) -> Result<Option<Vec<u64>>> {
+    let count = |time: Duration| u64::try_from(time.as_nanos()).context("too long");
+    times
+        .map(|times| times.into_iter().map(count).collect())
+        .transpose()
+}
