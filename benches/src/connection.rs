@@ -184,3 +184,54 @@ pub(crate) struct Answer {
     pub(crate) exit_code: Option<i64>,
     is_download: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a host reads of an agent that sends these frames and then closes.
+    fn answer_to(frames: &[(FrameType, &[u8])]) -> Result<Answer> {
+        let (host, mut agent) = UnixStream::pair().unwrap();
+        for (frame_type, payload) in frames {
+            agent
+                .write_all(&encode_frame(*frame_type, payload))
+                .unwrap();
+        }
+        drop(agent);
+        Connection(host.into()).answer()
+    }
+
+    #[test]
+    fn output_is_counted_until_the_exit() {
+        let long = vec![0; SHORT_BYTES * 3];
+        let answer = answer_to(&[
+            (FrameType::STDOUT, &long),
+            (FrameType::STDERR, b"more"),
+            (FrameType::JSON, br#"{"ok":true,"op":"exit","exit_code":3}"#),
+        ]);
+        let answer = answer.unwrap();
+        assert_eq!(answer.payload_bytes, long.len() as u64 + 4);
+        assert_eq!(answer.exit_code, Some(3));
+    }
+
+    #[test]
+    fn file_ends_with_its_last_frame_not_with_its_header() {
+        let answer = answer_to(&[
+            (FrameType::JSON, br#"{"ok":true,"mode":420,"size":3}"#),
+            (FrameType::DATA, b"abc"),
+            (FrameType::EOF, b""),
+        ]);
+        assert_eq!(answer.unwrap().payload_bytes, 3);
+    }
+
+    #[test]
+    fn refusal_is_an_error_with_its_reason() {
+        let error = answer_to(&[(FrameType::JSON, br#"{"ok":false,"error":"no file"}"#)]);
+        assert!(error.unwrap_err().to_string().contains("no file"));
+    }
+
+    #[test]
+    fn end_without_an_answer_is_an_error() {
+        assert!(answer_to(&[(FrameType::STDOUT, b"some")]).is_err());
+    }
+}

@@ -13,6 +13,7 @@ pub(crate) fn about(arguments: &RunArguments) -> About {
         ("memory".to_owned(), memory()),
         ("system".to_owned(), system()),
         ("kernel".to_owned(), kernel()),
+        ("load before".to_owned(), load()),
     ];
     machine.extend(virtualisation().map(|kind| ("itself a virtual machine".to_owned(), kind)));
     About {
@@ -62,6 +63,12 @@ fn kernel() -> String {
         .release()
         .to_string_lossy()
         .into_owned()
+}
+
+/// How many others computed in the minute before: figures of a busy machine are worth less.
+fn load() -> String {
+    let told = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    told.split_whitespace().next().unwrap_or("?").to_owned()
 }
 
 /// Under whom this machine runs, where somebody tells.

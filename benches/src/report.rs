@@ -28,7 +28,7 @@ Rounds are interleaved: in each, every competitor does each piece of work, and w
 p99 are over the samples of all rounds (of fewer than 100 samples p99 is the largest). \"× floor\" is the median over the
 rounds of what each round says; for bytes that are moved it is the share of the floor's rate, so that more is better.
 
-- **our agent**: the shipped static binary, on a Unix socket. **Python agent**: the published one, smolvm 0.0.19, on a Unix socket.
+- **our agent**: the shipped static binary, on a Unix socket. **Python agent**: the published one, on a Unix socket.
   The same host asks both, frame by frame, with a connection for each request, as hosts do.
 - **OpenSSH**, **dropbear**: the server on a port of 127.0.0.1, asked by OpenSSH's client over a control connection that is kept
   open; files go through `cat`. ssh has no ping: a command that does nothing stands for it. Where they serve root, the home is

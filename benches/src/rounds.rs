@@ -181,11 +181,12 @@ fn measure(
         Work::RunShell => return nanoseconds(competitor.runs(Command::Shell, fewer(scale.runs))?),
         Work::RunBare => return nanoseconds(competitor.runs(Command::Bare, fewer(scale.runs))?),
         Work::InARow => {
-            let count = match name {
-                Name::OpenSsh | Name::Dropbear => scale.runs_in_a_row.div_ceil(20),
-                Name::Python => scale.runs_in_a_row.div_ceil(5),
-                Name::Floor | Name::Ours => scale.runs_in_a_row,
+            let divisor = match (task.place, name) {
+                (Place::Vm, _) | (_, Name::OpenSsh | Name::Dropbear) => 20,
+                (_, Name::Python) => 5,
+                (_, Name::Floor | Name::Ours) => 1,
             };
+            let count = scale.runs_in_a_row.div_ceil(divisor);
             return nanoseconds(competitor.runs(Command::Shell, count)?);
         }
         Work::AtOnce => vec![competitor.at_once(scale.at_once)?],
@@ -220,4 +221,117 @@ fn nanoseconds(times: Option<Vec<Duration>>) -> Result<Option<Vec<u64>>> {
     times
         .map(|times| times.into_iter().map(count).collect())
         .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::competitor::Streams;
+    use crate::process::Server;
+    use crate::results::About;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Says that it was asked, and takes no time; its uploads fail.
+    struct Told {
+        name: Name,
+        asked: Rc<RefCell<Vec<Name>>>,
+    }
+
+    impl Competitor for Told {
+        fn name(&self) -> Name {
+            self.name
+        }
+
+        fn ping(&self) -> Result<Duration> {
+            self.asked.borrow_mut().push(self.name);
+            Ok(Duration::from_nanos(7))
+        }
+
+        fn runs(&self, _: Command, _: usize) -> Result<Option<Vec<Duration>>> {
+            Ok(None)
+        }
+
+        fn at_once(&self, _: usize) -> Result<Duration> {
+            self.ping()
+        }
+
+        fn output(&self, _: u64) -> Result<Duration> {
+            self.ping()
+        }
+
+        fn put(&self, _: u64) -> Result<Duration> {
+            bail!("the disk is full")
+        }
+
+        fn get(&self, _: u64) -> Result<Duration> {
+            self.ping()
+        }
+
+        fn streams(&self, _: usize) -> Result<Streams> {
+            bail!("there are none")
+        }
+
+        fn start_another(&self) -> Result<Option<Duration>> {
+            Ok(None)
+        }
+
+        fn server(&self) -> Option<&Server> {
+            None
+        }
+    }
+
+    /// The results of one work, and who was asked in which order.
+    fn run(only: &str, is_cancelled: bool) -> Result<(Results, Vec<Name>)> {
+        let scale = Scale {
+            file_bytes: vec![LARGE_BYTES],
+            ..Scale::quick(2)
+        };
+        let mut run = Run {
+            scale: &scale,
+            results: Results::new(About::default()),
+            is_cancelled: &AtomicBool::new(is_cancelled),
+            only: Some(only),
+        };
+        let asked = Rc::default();
+        let competitors = [Name::Floor, Name::Ours].map(|name| {
+            let asked = Rc::clone(&asked);
+            Box::new(Told { name, asked }) as Box<dyn Competitor>
+        });
+        run.all(Place::Here, &competitors)?;
+        let asked = asked.borrow().clone();
+        Ok((run.results, asked))
+    }
+
+    #[test]
+    fn rounds_are_interleaved_and_another_is_first_in_each() {
+        let (_, asked) = run("get", false).unwrap();
+        assert_eq!(asked, [Name::Floor, Name::Ours, Name::Ours, Name::Floor]);
+    }
+
+    #[test]
+    fn failure_is_kept_with_its_reason_and_a_missing_call_is_no_failure() {
+        let (results, _) = run("put", false).unwrap();
+        let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(why) if why == "the disk is full");
+        let puts = results.measurements.iter();
+        assert!(
+            puts.filter(|each| each.task.work == Work::Put)
+                .all(|each| failed(&each.outcome))
+        );
+        let (results, _) = run("start", false).unwrap();
+        let outcomes: Vec<_> = results
+            .measurements
+            .iter()
+            .map(|each| &each.outcome)
+            .collect();
+        assert!(matches!(
+            outcomes[..],
+            [Outcome::Skipped(_), Outcome::Skipped(_)]
+        ));
+    }
+
+    #[test]
+    fn cancelled_run_is_an_error() {
+        assert!(run("ping", true).is_err());
+    }
 }
