@@ -2,20 +2,29 @@
 
 use crate::arguments::RunArguments;
 use crate::competitor::{Agent, Competitor, Floor, Name, Program, Ssh, SshServer};
+use crate::machine;
 use crate::memory;
 use crate::results::{Outcome, Task};
 use crate::rounds::Run;
 use crate::work::{Place, Work};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
-/// Files of 1 GiB, of each competitor, and those that clients of ssh send.
-const NEEDED_BYTES: u64 = 9 << 30;
+/// A file of 1 GiB of each competitor, a new one beside it, the one that clients of ssh send, and some to spare.
+const NEEDED_BYTES: u64 = 8 << 30;
 
 /// Measures all that is on this machine.
 pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()> {
-    let folder = quick_folder(run)?;
+    let parent = place_of_files(run.results.about.is_quick);
+    let folder = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(&parent);
+    let folder = folder.with_context(|| format!("cannot make a folder in {}", parent.display()))?;
+    let told = parent.display().to_string();
+    run.results
+        .about
+        .machine
+        .push(("files are in".to_owned(), told));
     let mut competitors: Vec<Box<dyn Competitor>> = Vec::new();
     competitors.push(Box::new(Floor::start(&arguments.floor, folder.path())?));
     let ours = Program::Ours(arguments.agent.clone());
@@ -23,12 +32,10 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
         Agent::start(Name::Ours, ours.clone(), folder.path()).context("our agent")?,
     ));
     let mut missing = Vec::new();
-    match published(arguments) {
-        Ok(program) => {
-            let agent = Agent::start(Name::Python, program, folder.path());
-            competitors.push(Box::new(agent.context("the published agent")?));
-        }
-        Err(why) => missing.push((Name::Python, why)),
+    let program = published(arguments);
+    match program.and_then(|program| Agent::start(Name::Python, program, folder.path())) {
+        Ok(agent) => competitors.push(Box::new(agent)),
+        Err(why) => missing.push((Name::Python, format!("{why:#}"))),
     }
     let sshd = arguments.sshd.clone().map(SshServer::OpenSsh);
     let dropbear = arguments.dropbear.clone().map(SshServer::Dropbear);
@@ -55,25 +62,20 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
     memory::measure(run, &ours, folder.path())
 }
 
-/// Where files are: in memory where that is large enough, so that no disk is measured.
-fn quick_folder(run: &Run<'_>) -> Result<TempDir> {
+/// In memory where that is large enough, so that no disk is measured.
+fn place_of_files(is_quick: bool) -> PathBuf {
     let shared = Path::new("/dev/shm");
-    let is_large = |path: &Path| {
-        rustix::fs::statvfs(path)
-            .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > NEEDED_BYTES)
-    };
-    let parent = match run.results.about.is_quick || is_large(shared) {
-        true if shared.is_dir() => shared.to_owned(),
-        _ => std::env::temp_dir(),
-    };
-    let folder = tempfile::Builder::new()
-        .prefix("bench-")
-        .tempdir_in(&parent);
-    folder.with_context(|| format!("cannot make a folder in {}", parent.display()))
+    let has_room = rustix::fs::statvfs(shared)
+        .is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) > NEEDED_BYTES);
+    let is_large = has_room && machine::available_bytes() > NEEDED_BYTES;
+    match shared.is_dir() && (is_quick || is_large) {
+        true => shared.to_owned(),
+        false => std::env::temp_dir(),
+    }
 }
 
-fn published(arguments: &RunArguments) -> Result<Program, String> {
-    let given = |path: &Option<PathBuf>| path.clone().ok_or_else(|| arguments.reason("python"));
+fn published(arguments: &RunArguments) -> Result<Program> {
+    let given = |path: &Option<PathBuf>| path.clone().context(arguments.reason("python"));
     Ok(Program::Published {
         python: given(&arguments.python)?,
         server: given(&arguments.published_server)?,

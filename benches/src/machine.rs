@@ -41,13 +41,20 @@ fn cores() -> String {
 }
 
 fn memory() -> String {
+    format!("{} MiB", memory_kib("MemTotal:") / 1024)
+}
+
+/// Memory that may be taken without taking it from anybody.
+pub(crate) fn available_bytes() -> u64 {
+    memory_kib("MemAvailable:") * 1024
+}
+
+fn memory_kib(name: &str) -> u64 {
     let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib: u64 = told
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next())
+    told.lines()
+        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next())
         .and_then(|number| number.parse().ok())
-        .unwrap_or(0);
-    format!("{} MiB", kib / 1024)
+        .unwrap_or(0)
 }
 
 fn system() -> String {

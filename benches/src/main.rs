@@ -63,6 +63,12 @@ fn run(arguments: &RunArguments) -> Result<()> {
     };
     here::measure(&mut run, arguments)?;
     vm::measure(&mut run, arguments)?;
+    if !run.results.has_any() {
+        bail!(
+            "no work has '{}' in its name; ping, run, output, put, get and resident are some that do",
+            run.only.unwrap_or_default()
+        );
+    }
     run.results.write(&arguments.results)?;
     print_cases(&run.results)
 }

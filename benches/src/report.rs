@@ -7,7 +7,7 @@ pub(crate) mod targets;
 
 use crate::competitor::Name;
 use crate::results::{Outcome, Results};
-use crate::work::Work;
+use crate::work::{Place, Work};
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
@@ -40,6 +40,8 @@ rounds of what each round says; for bytes that are moved it is the share of the 
 - Uploads are sent from memory and downloads are discarded, ssh's uploads come from a file; files are in `/dev/shm` where that is large
   enough. Works that would take ssh minutes are done fewer times: \"samples\" says how often.
 - Beside streams: as many commands write without end, and one thread reads them all, as one host would; meanwhile the pings.
+- Misused: 64 hosts send nearly 64 KiB of a request and stall; 64 inputs of commands and 64 forwarded streams are full, as far as
+  credit goes, while a request of 16 MiB arrives.
 - Memory is `Rss` and `Pss` of `/proc/PID/smaps_rollup`, of all processes of a server that are no commands, after its first connection (idle) and
   beside the streams (busy).
 ";
@@ -91,7 +93,11 @@ fn left_out(results: &Results) -> String {
         match &each.outcome {
             Outcome::Rounds(_) => {}
             Outcome::Skipped(why) if each.task.work == Work::Ping => {
-                lines.push(format!("- {name}, all of it: {why}"));
+                let place = match each.task.place {
+                    Place::Here => "",
+                    Place::Vm => " in a VM",
+                };
+                lines.push(format!("- {name}{place}, all of it: {why}"));
             }
             Outcome::Skipped(why) => lines.push(format!("- {name}, {work}: {why}")),
             Outcome::Failed(why) => lines.push(format!("- {name}, {work}: failed: {why}")),
@@ -116,7 +122,6 @@ const NAMES: [Name; 5] = [
 mod tests {
     use super::*;
     use crate::results::{About, Task};
-    use crate::work::Place;
 
     fn results() -> Results {
         let mut results = Results::new(About {

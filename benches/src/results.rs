@@ -92,6 +92,12 @@ impl Results {
         fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Whether anything was tried at all.
+    pub(crate) fn has_any(&self) -> bool {
+        let mut outcomes = self.measurements.iter().map(|each| &each.outcome);
+        outcomes.any(|outcome| !matches!(outcome, Outcome::Skipped(_)))
+    }
+
     /// The rounds of a measurement that worked.
     pub(crate) fn rounds(&self, task: Task, competitor: Name) -> Option<&[Vec<u64>]> {
         let found = self
@@ -137,6 +143,7 @@ mod tests {
             Some(&[vec![1, 2], vec![3]][..])
         );
         assert_eq!(read.rounds(task, Name::OpenSsh), None);
+        assert!(read.has_any());
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Beside an ssh that is several times as slow, a fraction says as much.
 const SLOW_DIVISOR: usize = 5;
-const SLOW_GIB_ROUNDS: usize = 3;
-/// Files from this size on are moved fewer times by the slow.
+const SLOW_ROUNDS: usize = 3;
+/// Files from this size on are moved in fewer rounds by the slow.
 const LARGE_BYTES: u64 = 64 << 20;
 
 /// A run under way.
@@ -157,9 +157,11 @@ pub(crate) fn tell(task: Task) -> String {
 }
 
 fn rounds_of(task: Task, name: Name, rounds: usize) -> usize {
-    match task.bytes {
-        Some(bytes) if bytes >= LARGE_BYTES && name.is_slow() => rounds.min(SLOW_GIB_ROUNDS),
-        _ => rounds,
+    let is_long = task.work == Work::PingBesideStreams
+        || task.bytes.is_some_and(|bytes| bytes >= LARGE_BYTES);
+    match is_long && name.is_slow() {
+        true => rounds.min(SLOW_ROUNDS),
+        false => rounds,
     }
 }
 
@@ -196,7 +198,12 @@ fn measure(
         Work::PingBesideStreams => {
             let streams = competitor.streams(scale.streams)?;
             streams::beside(&streams, || {
-                let times = repeat(fewer(scale.pings), || competitor.ping());
+                let divisor = match (task.place, name.is_slow()) {
+                    (_, true) => 40,
+                    (Place::Vm, false) => 4,
+                    (Place::Here, false) => 1,
+                };
+                let times = repeat(scale.pings.div_ceil(divisor), || competitor.ping());
                 if let Some(server) = competitor.server() {
                     busy.push(server.memory()?);
                 }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 const AGENT_PORT: u32 = smolvm_protocol::AGENT_PORT;
 const FLOOR_PORT: u32 = 5000;
 const FLOOR_PROGRAM: &str = "/run/floor";
-/// Files are in the guest's memory, and a new one is beside the old until it is whole.
-const MEMORY_MIB: &str = "1536";
+/// Files are in the guest's memory, of which they may take half, and a new one is beside the old until it is whole.
+const MEMORY_MIB: &str = "2048";
 const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 const LEFT_OUT: &str = "an image with Python is not the one that is measured";
 

@@ -110,9 +110,9 @@ impl Ssh {
         Ok(began.elapsed())
     }
 
-    /// A file to send, made once: clients of ssh have no memory to send from.
+    /// A file to send, made once for all servers: clients of ssh have no memory to send from.
     fn source(&self, bytes: u64) -> Result<PathBuf> {
-        let path = self.folder.join(format!("source-{bytes}"));
+        let path = self.folder.with_file_name(format!("source-{bytes}"));
         if !path.exists() {
             let mut content = std::io::repeat(0x5a).take(bytes);
             std::io::copy(&mut content, &mut File::create(&path)?)?;

@@ -26,12 +26,8 @@ pub(crate) fn title(task: Task, is_quick: bool) -> String {
         Work::IdleUnshared => "idle, unshared".to_owned(),
         Work::BusyResident => format!("busy ({} streams), resident", scale.streams),
         Work::BusyUnshared => format!("busy ({} streams), unshared", scale.streams),
-        Work::StalledResident => {
-            "64 stalled requests of just under 64 KiB, resident at most".to_owned()
-        }
-        Work::FloodResident => {
-            "64 full inputs, 64 full streams and a request of 16 MiB, resident at most".to_owned()
-        }
+        Work::StalledResident => "64 stalled requests under 64 KiB, resident".to_owned(),
+        Work::FloodResident => "128 full windows and 16 MiB, resident".to_owned(),
         Work::AfterManyGrowth => format!("resident more after {} requests", scale.runs_in_a_row),
         Work::AfterManyLeft => format!(
             "descriptors, threads, processes and files left by {} requests",

@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-const WIDTH: u32 = 900;
-const LABEL_WIDTH: i32 = 330;
+const WIDTH: u32 = 960;
+const LABEL_WIDTH: i32 = 400;
 const VALUE_WIDTH: i32 = 100;
 const ROW_HEIGHT: i32 = 20;
 const GROUP_GAP: i32 = 12;
@@ -37,8 +37,8 @@ type Painted = Result<(), Box<dyn std::error::Error>>;
 fn paint(area: &Area<'_>, table: &Table, height: i32) -> Painted {
     area.fill(&WHITE)?;
     let axis = Axis::of(table);
-    let label = ("sans-serif", 12).into_font().color(&BLACK);
-    let mark = ("sans-serif", 11)
+    let label = ("sans-serif", 15).into_font().color(&BLACK);
+    let mark = ("sans-serif", 14)
         .into_font()
         .color(&RGBColor(110, 110, 110));
     let title = match table.moves_bytes {
@@ -48,7 +48,7 @@ fn paint(area: &Area<'_>, table: &Table, height: i32) -> Painted {
     area.draw(&Text::new(
         title,
         (8, 6),
-        ("sans-serif", 13).into_font().color(&BLACK),
+        ("sans-serif", 16).into_font().color(&BLACK),
     ))?;
     for power in axis.low..=axis.high {
         let value = 10_f64.powi(power);

@@ -119,13 +119,20 @@ pub(crate) fn to_floor(results: &Results, task: Task, name: Name) -> Option<f64>
 }
 
 impl Table {
+    /// Whether anything is compared with the floor.
+    fn has_floor(&self) -> bool {
+        self.rows.iter().any(|row| row.ratio.is_some())
+    }
+
     pub(crate) fn markdown(&self, image: &str) -> String {
         let title = self.title;
         let mut text = format!("\n## {title}\n\n");
         let rate = if self.moves_bytes { " rate |" } else { "" };
         let line = if self.moves_bytes { "---|" } else { "" };
-        let _ = writeln!(text, "| | |{rate} median | p99 | × floor | samples |");
-        let _ = writeln!(text, "|---|---|{line}---|---|---|---|");
+        let floor = if self.has_floor() { " × floor |" } else { "" };
+        let floor_line = if self.has_floor() { "---|" } else { "" };
+        let _ = writeln!(text, "| | |{rate} median | p99 |{floor} samples |");
+        let _ = writeln!(text, "|---|---|{line}---|---|{floor_line}---|");
         for row in &self.rows {
             let (work, name) = (&row.work, row.name.title());
             let rate = match row.bytes.filter(|_| self.moves_bytes) {
@@ -137,11 +144,14 @@ impl Table {
             };
             let median = figure::sample(self.unit, row.median);
             let p99 = figure::sample(self.unit, row.p99);
-            let ratio = row.ratio.map(|ratio| format!("{ratio:.2}"));
-            let ratio = ratio.unwrap_or_default();
+            let ratio = match row.ratio {
+                Some(ratio) => format!(" {ratio:.2} |"),
+                None if self.has_floor() => " |".to_owned(),
+                None => String::new(),
+            };
             let _ = writeln!(
                 text,
-                "| {work} | {name} |{rate} {median} | {p99} | {ratio} | {} |",
+                "| {work} | {name} |{rate} {median} | {p99} |{ratio} {} |",
                 row.samples
             );
         }
