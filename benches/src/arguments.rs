@@ -29,7 +29,7 @@ pub(crate) struct RunArguments {
     /// Small, and few of everything.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only works whose name has this in it.
+    /// Only works whose name, `vm-put` or `here-put`, has this in it.
     #[arg(long)]
     pub(crate) only: Option<String>,
     /// Our agent.

@@ -69,7 +69,7 @@ pub(crate) trait Competitor {
     /// A command's output.
     fn output(&self, bytes: u64) -> Result<Duration>;
 
-    /// An upload to its folder; see [`STORED`].
+    /// An upload to its folder, as [`stored`] names it.
     fn put(&self, bytes: u64) -> Result<Duration>;
 
     /// A download from its folder, of the file that the last upload of that size left there.

@@ -102,7 +102,7 @@ fn idle(run: &mut Run<'_>, competitors: &[Box<dyn Competitor>]) -> Result<()> {
             (Work::IdleResident, memory.resident_kib),
             (Work::IdleUnshared, memory.unshared_kib),
         ] {
-            if run.is_wanted(work) {
+            if run.is_wanted(Place::Here, work) {
                 let outcome = Outcome::Rounds(vec![vec![kib]]);
                 run.results.push(task(work), competitor.name(), outcome);
             }

@@ -30,17 +30,17 @@ const FILE_BYTES: u64 = 1024;
 
 /// Measures our agent, a fresh one for each work.
 pub(crate) fn measure(run: &mut Run<'_>, ours: &Program, folder: &Path) -> Result<()> {
-    if run.is_wanted(Work::StalledResident) {
+    if run.is_wanted(Place::Here, Work::StalledResident) {
         run.check()?;
         let figure = fresh(ours, folder).and_then(|agent| stalled(&agent));
         push(run, Work::StalledResident, figure);
     }
-    if run.is_wanted(Work::FloodResident) {
+    if run.is_wanted(Place::Here, Work::FloodResident) {
         run.check()?;
         let figure = fresh(ours, folder).and_then(|agent| flooded(&agent, folder));
         push(run, Work::FloodResident, figure);
     }
-    if run.is_wanted(Work::AfterManyGrowth) {
+    if run.is_wanted(Place::Here, Work::AfterManyGrowth) {
         run.check()?;
         let requests = run.scale.runs_in_a_row;
         let figures = fresh(ours, folder).and_then(|agent| after_many(&agent, folder, requests));

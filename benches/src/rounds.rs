@@ -22,13 +22,13 @@ pub(crate) struct Run<'a> {
     pub(crate) results: Results,
     /// Set by Ctrl-C and the like: what was started is then ended.
     pub(crate) is_cancelled: &'a AtomicBool,
-    /// Only works whose name has this in it.
+    /// Only works whose name, `vm-put` or `here-put`, has this in it.
     pub(crate) only: Option<&'a str>,
 }
 
 impl Run<'_> {
-    pub(crate) fn is_wanted(&self, work: Work) -> bool {
-        let name = format!("{work:?}").to_lowercase();
+    pub(crate) fn is_wanted(&self, place: Place, work: Work) -> bool {
+        let name = format!("{place:?}{work:?}").to_lowercase();
         self.only
             .is_none_or(|only| name.contains(&only.replace('-', "")))
     }
@@ -66,7 +66,7 @@ impl Run<'_> {
         if place == Place::Here {
             tasks.push(one(Work::Start));
         }
-        tasks.retain(|task| self.is_wanted(task.work));
+        tasks.retain(|task| self.is_wanted(place, task.work));
         tasks
     }
 
