@@ -18,7 +18,8 @@ const INTRODUCTION: &str = "\
 
 Our agent beside what people would use otherwise, and beside the *floor*: the same work with no agent at all. Made by
 `scripts/bench`, which measures everything in one run; `scripts/bench --report` draws this page again from the raw results of
-the last run, `target/bench/results.json`. No line of it is written by hand.
+the last run, `target/bench/results.json`. No line of it is written by hand. To repeat it takes a quarter of an hour on a machine that
+does nothing else, Debian or Ubuntu with a Rust toolchain; whatever else is missing the script brings.
 ";
 
 const METHOD: &str = "\

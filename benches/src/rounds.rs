@@ -86,6 +86,13 @@ impl Run<'_> {
         };
         let mut outcomes: Vec<Outcome> = vec![Outcome::Rounds(Vec::new()); competitors.len()];
         let mut busy = vec![Vec::new(); competitors.len()];
+        if task.work == Work::Get && !self.is_wanted(task.place, Work::Put) {
+            for (competitor, outcome) in competitors.iter().zip(&mut outcomes) {
+                if let Err(error) = competitor.put(task.bytes.unwrap_or(0)) {
+                    *outcome = Outcome::Failed(format!("its file cannot be put there: {error:#}"));
+                }
+            }
+        }
         for round in 0..rounds {
             for turn in 0..competitors.len() {
                 let index = (round + turn) % competitors.len();
@@ -184,7 +191,8 @@ fn measure(
         Work::RunBare => return nanoseconds(competitor.runs(Command::Bare, fewer(scale.runs))?),
         Work::InARow => {
             let divisor = match (task.place, name) {
-                (Place::Vm, _) | (_, Name::OpenSsh | Name::Dropbear) => 20,
+                (Place::Vm, _) => 50,
+                (_, Name::OpenSsh | Name::Dropbear) => 20,
                 (_, Name::Python) => 5,
                 (_, Name::Floor | Name::Ours) => 1,
             };
@@ -312,7 +320,7 @@ mod tests {
 
     #[test]
     fn rounds_are_interleaved_and_another_is_first_in_each() {
-        let (_, asked) = run("get", false).unwrap();
+        let (_, asked) = run("output", false).unwrap();
         assert_eq!(asked, [Name::Floor, Name::Ours, Name::Ours, Name::Floor]);
     }
 
@@ -335,6 +343,14 @@ mod tests {
             outcomes[..],
             [Outcome::Skipped(_), Outcome::Skipped(_)]
         ));
+    }
+
+    #[test]
+    fn download_alone_begins_with_an_upload() {
+        let (results, asked) = run("get", false).unwrap();
+        let outcome = &results.measurements[0].outcome;
+        assert!(matches!(outcome, Outcome::Failed(why) if why.contains("the disk is full")));
+        assert!(asked.is_empty());
     }
 
     #[test]
