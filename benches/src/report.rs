@@ -76,7 +76,7 @@ fn about(results: &Results) -> String {
     let commit = &about.commit;
     let _ = writeln!(
         text,
-        "\nTaken {} at commit {commit}, {} rounds.\n\n| | |\n|---|---|",
+        "\nTaken {} at commit {commit}, number of rounds: {}.\n\n| | |\n|---|---|",
         about.date, about.rounds
     );
     for (name, value) in about.machine.iter().chain(&about.versions) {
@@ -169,7 +169,7 @@ mod tests {
         write(&results(), folder.path()).unwrap();
         let page = fs::read_to_string(folder.path().join("benchmarks.md")).unwrap();
         for expected in [
-            "Taken 2026-01-02 03:04 UTC at commit abc, 2 rounds.",
+            "Taken 2026-01-02 03:04 UTC at commit abc, number of rounds: 2.",
             "| `ping` | our agent | 25 µs | 25 µs | 2.50 | 2 |",
             "| 1 MiB | our agent | 524 MB/s | 2 ms | 2 ms | 0.50 | 2 |",
             "![put_file](img/bench-put.svg)",
