@@ -8,8 +8,9 @@
  *   S COUNT\n           spawns `/bin/sh -c true` and waits for it, COUNT times; the nanoseconds of each, a line each
  *   T COUNT\n           the same of `true` without a shell
  *   A COUNT\n           spawns COUNT of `/bin/sh -c true`, then waits for all; the nanoseconds of the whole
- *   O BYTES\n           the output of `head -c BYTES /dev/zero`: piped through `cat` into a Unix socket, and copied by read and
- *                       write into a vsock one, where cat's own writes may be longer than some devices pass
+ *   O COUNT\n           the output of `dd`, COUNT times 64 KiB, or of `cat /dev/zero` without end where that is 0: piped through
+ *                       `cat` into a Unix socket, and copied by read and write into a vsock one, where cat's own writes
+ *                       may be longer than some devices pass
  *   P BYTES PATH\n…     what follows goes to a new file by read and write, which is then renamed to PATH; one byte back
  *   G PATH\n            the file by read and write
  */
@@ -104,11 +105,11 @@ static void spawn_at_once(int peer, int count) {
 
 /* A process of its own, since several outputs flow at a time. */
 static void relay_output(int peer, long long count) {
-    char command[64];
+    char command[96] = "exec cat /dev/zero";
     int ends[2];
     posix_spawn_file_actions_t source, relay;
     if (fork() != 0) return;
-    snprintf(command, sizeof command, "head -c %lld /dev/zero", count);
+    if (count > 0) snprintf(command, sizeof command, "exec dd if=/dev/zero bs=64k count=%lld 2>/dev/null", count);
     if (pipe2(ends, O_CLOEXEC) != 0) fail("cannot make a pipe");
     posix_spawn_file_actions_init(&source);
     posix_spawn_file_actions_adddup2(&source, ends[1], 1);

@@ -44,6 +44,9 @@ impl Name {
     }
 }
 
+/// Outputs are a multiple of it, in bytes.
+pub(crate) const PRINTED_AT_ONCE: u64 = 64 << 10;
+
 /// How a command is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -83,6 +86,14 @@ pub(crate) trait Competitor {
 
     /// Its server, where that is a process of this machine.
     fn server(&self) -> Option<&Server>;
+}
+
+/// What prints that many bytes, in every shell; busybox's `head` would be the slowest part of it.
+pub(crate) fn printing(bytes: u64) -> String {
+    format!(
+        "exec dd if=/dev/zero bs=64k count={} 2>/dev/null",
+        bytes / PRINTED_AT_ONCE
+    )
 }
 
 /// The file of an upload of that many bytes.

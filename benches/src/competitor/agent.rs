@@ -1,6 +1,6 @@
 //! An agent, ours or the published one, asked frame by frame.
 
-use super::{Command, Competitor, Name, Streams, stored};
+use super::{Command, Competitor, Name, Streams, printing, stored};
 use crate::connection::{Address, Answer, Connection};
 use crate::process::Server;
 use anyhow::{Context, Result, ensure};
@@ -153,7 +153,7 @@ impl Competitor for Agent {
     }
 
     fn output(&self, bytes: u64) -> Result<Duration> {
-        self.run(&shell(&format!("head -c {bytes} /dev/zero")), bytes)
+        self.run(&shell(&printing(bytes)), bytes)
     }
 
     fn put(&self, bytes: u64) -> Result<Duration> {

@@ -1,6 +1,6 @@
 //! The same work with no agent, by `benches/floor.c`; what each is stands there.
 
-use super::{Command, Competitor, Name, Streams, stored};
+use super::{Command, Competitor, Name, PRINTED_AT_ONCE, Streams, stored};
 use crate::connection::{Address, Connection};
 use crate::process::Server;
 use anyhow::{Context, Result, ensure};
@@ -99,7 +99,7 @@ impl Competitor for Floor {
     }
 
     fn output(&self, bytes: u64) -> Result<Duration> {
-        self.drained(&format!("O {bytes}\n"), bytes)
+        self.drained(&format!("O {}\n", bytes / PRINTED_AT_ONCE), bytes)
     }
 
     fn put(&self, bytes: u64) -> Result<Duration> {
@@ -124,10 +124,9 @@ impl Competitor for Floor {
     }
 
     fn streams(&self, count: usize) -> Result<Streams> {
-        let endless = format!("O {}\n", i64::MAX);
         let mut outputs = Vec::new();
         for _ in 0..count {
-            outputs.push(self.ask(&endless)?.into_descriptor());
+            outputs.push(self.ask("O 0\n")?.into_descriptor());
         }
         Ok(Streams {
             outputs,

@@ -3,7 +3,7 @@
 //! Owns the server of this machine that is measured, with keys and a configuration of its own on a port of 127.0.0.1, and
 //! the client's control connection. The user is who runs this.
 
-use super::{Command, Competitor, Name, Streams, stored};
+use super::{Command, Competitor, Name, Streams, printing, stored};
 use crate::process::Server;
 use anyhow::{Context, Result, ensure};
 use rustix::fd::OwnedFd;
@@ -163,7 +163,7 @@ impl Competitor for Ssh {
     }
 
     fn output(&self, bytes: u64) -> Result<Duration> {
-        self.drained(&format!("head -c {bytes} /dev/zero"), bytes)
+        self.drained(&printing(bytes), bytes)
     }
 
     fn put(&self, bytes: u64) -> Result<Duration> {
