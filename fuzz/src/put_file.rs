@@ -10,7 +10,7 @@ use smolvm_guest_agent::fuzzing::serve;
 use smolvm_protocol::answer::Answer;
 use smolvm_protocol::checksum::Checksum;
 use smolvm_protocol::frame::FrameType;
-use smolvm_protocol::request::{Destination, PutFileRequest, Request};
+use smolvm_protocol::request::{Destination, ExpectedSum, PutFileRequest, Request};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -84,7 +84,7 @@ pub fn check(bytes: &[u8]) {
             path: scratch.path().join(path).as_os_str().as_bytes().to_vec(),
             name: name.map(|name| name.as_bytes().to_vec()),
             mode: (flags & HAS_MODE != 0).then_some(0o640),
-            sha256: sum,
+            sha256: sum.map(ExpectedSum::Given),
             ..Destination::default()
         }),
     });

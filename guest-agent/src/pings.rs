@@ -66,10 +66,12 @@ impl<Place> Pings<Place> {
         if !is_ping || epoll.add(&socket, self.next_token, epoll::IN).is_err() {
             return Some((socket, place));
         }
-        let taken = socket::receive(&socket, &mut bytes);
+        if socket::receive(&socket, &mut bytes).is_err() {
+            return epoll.remove(&socket).ok().map(|()| (socket, place));
+        }
         // An empty socket takes an answer as a whole, unless its peer has gone.
         let sent = socket::send(&socket, &self.answer);
-        if taken.is_ok() && sent.is_ok() && socket::shut_down_sending(&socket).is_ok() {
+        if sent.is_ok() && socket::shut_down_sending(&socket).is_ok() {
             let now = Instant::now();
             self.answered.push(Answered {
                 socket,

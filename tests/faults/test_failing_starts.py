@@ -18,10 +18,10 @@ MANY = 4
 
 
 def answers(path):
-    """Whether the agent answers a ping, whose connection may be what the failure meets."""
+    """Whether the agent answers a ping, whose connection may be what the failure meets: refused, or closed without a frame."""
     try:
         return agents.listens(path, agents.AT_ONCE_SECONDS)
-    except (ConnectionClosedError, KeyError):
+    except (ConnectionClosedError, KeyError, ValueError):
         return False
 
 
