@@ -9,6 +9,7 @@
 mod accounts;
 mod arguments;
 mod connection;
+mod connections;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod host_frames;

@@ -283,6 +283,10 @@ pub(super) fn flag(member: &str, value: Option<Json<'_>>) -> Result<bool, Refusa
 }
 
 #[cfg(test)]
+#[path = "parse_file_tests.rs"]
+mod file_tests;
+
+#[cfg(test)]
 #[path = "parse_run_tests.rs"]
 mod run_tests;
 

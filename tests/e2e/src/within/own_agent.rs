@@ -43,6 +43,11 @@ impl OwnAgent {
             descriptors: 0,
         };
         wait_until("it answers", LIMIT, || agent.ping().is_ok())?;
+        // A command has a thread, which begins after the ping's connection, which has none, has ended.
+        agent
+            .run("true")?
+            .receive_all()
+            .map_err(|error| error.to_string())?;
         wait_until("it is at rest", REST_LIMIT, || {
             count_threads(agent.pid()) == 1
         })?;
@@ -99,7 +104,7 @@ impl OwnAgent {
         // A ping's connection has no thread: it is closed at the client's end.
         let what = format!("the agent has {} descriptors at rest", self.descriptors);
         wait_until(&what, REST_LIMIT, || {
-            count_descriptors(self.pid()) <= self.descriptors
+            count_descriptors(self.pid()) == self.descriptors
         })
         .map(drop)
     }
