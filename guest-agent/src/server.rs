@@ -6,7 +6,7 @@
 //!
 //! | limit | number |
 //! |---|---|
-//! | connections open at a time; further ones wait in the kernel | [`MAX_CONNECTIONS`] |
+//! | connections open at a time; further ones wait in the kernel | `connections::MAX_CONNECTIONS` |
 //! | operations served at a time, those that need no permit excepted | [`MAX_SERVED`] |
 //! | streams to sockets in the guest served at a time | [`MAX_FORWARDED`] |
 //! | control frames over 64 KiB in memory at a time | [`MAX_LARGE_FRAMES`] |
