@@ -9,12 +9,19 @@
 //! peer that has shut down its sending side would keep the wait from ever sleeping; and a later
 //! close changes no bit on AF_VSOCK, so that each event is a reason to probe anew.
 
+mod reminder;
+mod sources;
+
+pub(crate) use sources::{Source, Woken};
+
+use self::reminder::Reminder;
 use crate::sys::epoll::{self, Epoll, Ready};
 use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Family};
 use smolvm_protocol::decoder::{Decoder, Event};
 use smolvm_protocol::frame::{
-    self, FrameError, FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, MAX_VSOCK_WRITE_BYTES,
+    self, FrameError, FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, MAX_VSOCK_CHUNK_BYTES,
+    MAX_VSOCK_WRITE_BYTES,
 };
 use smolvm_protocol::response::Response;
 use std::fmt;
@@ -29,75 +36,22 @@ const REQUEST_BUFFER_BYTES: usize = 4 * 1024;
 /// Read at a time of a payload.
 const BULK_BUFFER_BYTES: usize = HEADER_BYTES + MAX_CHUNK_BYTES;
 
+/// How long the buffer of a payload is kept while nothing comes: a host whose window is full may be silent for
+/// as long as a command is.
+const BULK_PATIENCE: Duration = Duration::from_millis(100);
+
 /// After the last frame: how long the peer may be silent before it is left.
 pub(crate) const LINGER_BETWEEN_BYTES: Duration = Duration::from_secs(2);
 
 /// After the last frame: how long the peer is listened to in all.
 pub(crate) const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
-/// What a connection waits for besides its socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    Stdin,
-    Stdout,
-    Stderr,
-    Leader,
-    Permit,
-    Target,
-    Resolved,
-}
-
 /// What is always to be known of the socket.
 const SOCKET_INTEREST: epoll::Interest = epoll::IN | epoll::RDHUP | epoll::EDGE;
 
-/// Tokens of the connection's own; a [`Source`]'s follow.
+/// Tokens of the connection's own; a [`Source`]'s follow ([`sources::FIRST_TOKEN`]).
 const SOCKET: u64 = 0;
 const STOP: u64 = 1;
-const FIRST_SOURCE: u64 = 2;
-
-impl Source {
-    const ALL: [Self; 7] = [
-        Self::Stdin,
-        Self::Stdout,
-        Self::Stderr,
-        Self::Leader,
-        Self::Permit,
-        Self::Target,
-        Self::Resolved,
-    ];
-
-    fn token(self) -> u64 {
-        FIRST_SOURCE + self as u64
-    }
-}
-
-/// Which sources had events.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Woken {
-    all: u8,
-    /// Those that may be written to, or take nothing more: what can be read alone is no reason to try.
-    writable: u8,
-}
-
-impl Woken {
-    pub(crate) fn has(self, source: Source) -> bool {
-        self.all & (1 << source as u8) != 0
-    }
-
-    pub(crate) fn can_write(self, source: Source) -> bool {
-        self.writable & (1 << source as u8) != 0
-    }
-
-    fn note(&mut self, ready: &Ready) {
-        for source in Source::ALL {
-            let bit = u8::from(source.token() == ready.token) << source as u8;
-            self.all |= bit;
-            if ready.events & !epoll::IN != 0 {
-                self.writable |= bit;
-            }
-        }
-    }
-}
 
 /// Why a connection goes no further.
 #[derive(Debug)]
@@ -165,7 +119,8 @@ pub(crate) struct Connection<'stop> {
     epoll: Epoll,
     /// Raised when the agent stops; watched by every connection.
     _stop: &'stop EventFd,
-    write_limit: usize,
+    family: Family,
+    reminder: Reminder,
     /// Whether the socket may have bytes, or room: true until a call says `EAGAIN`.
     readable: bool,
     writable: bool,
@@ -174,6 +129,8 @@ pub(crate) struct Connection<'stop> {
     peer: Peer,
     decoder: Decoder,
     received: Vec<u8>,
+    /// Whether payload is expected, so that `received` is the larger one whenever there is any.
+    is_bulk: bool,
     /// How much of `received` the decoder has taken.
     taken: usize,
     received_any: bool,
@@ -186,25 +143,31 @@ impl<'stop> Connection<'stop> {
         let epoll = Epoll::new()?;
         epoll.add(&socket, SOCKET, SOCKET_INTEREST)?;
         epoll.add(stop, STOP, epoll::IN)?;
-        let write_limit = match family {
-            Family::Vsock => MAX_VSOCK_WRITE_BYTES,
-            Family::Unix => usize::MAX,
-        };
         Ok(Self {
             socket,
             epoll,
             _stop: stop,
-            write_limit,
+            family,
+            reminder: Reminder::default(),
             readable: true,
             writable: true,
             room_watched: false,
             peer: Peer::Open,
             decoder: Decoder::new(),
             received: Vec::new(),
+            is_bulk: false,
             taken: 0,
             received_any: false,
             sent_any: false,
         })
+    }
+
+    /// The longest payload of a stream's frame that goes over it.
+    pub(crate) fn chunk_bytes(&self) -> usize {
+        match self.family {
+            Family::Vsock => MAX_VSOCK_CHUNK_BYTES,
+            Family::Unix => MAX_CHUNK_BYTES,
+        }
     }
 
     /// Lets `fd` wake this connection's waits, at each change, until it is unwatched or closed.
@@ -254,7 +217,7 @@ impl<'stop> Connection<'stop> {
         }
         let mut woken = Woken::default();
         let mut stopping = false;
-        for ready in self.epoll.wait(deadline).map_err(ConnectionError::System)? {
+        for ready in self.await_events(deadline)? {
             match ready.token {
                 SOCKET => self.note(ready.events),
                 STOP => stopping = true,
@@ -270,8 +233,38 @@ impl<'stop> Connection<'stop> {
         Ok(woken)
     }
 
+    /// What happens by `deadline`. Where that is nothing for a while, the device is reminded of the peer, and
+    /// the buffer of a payload, all of which is taken, is given back.
+    fn await_events(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<impl Iterator<Item = Ready> + use<>, ConnectionError> {
+        loop {
+            let now = Instant::now();
+            let remind = match self.family {
+                Family::Vsock if self.sent_any => Some(self.reminder.remind(&self.socket, now)),
+                _ => None,
+            };
+            let is_empty =
+                self.received.capacity() == BULK_BUFFER_BYTES && self.taken == self.received.len();
+            let give_back = is_empty.then(|| now + BULK_PATIENCE);
+            let chore = [remind, give_back].into_iter().flatten().min();
+            let before = chore.filter(|at| deadline.is_none_or(|deadline| *at < deadline));
+            let events = self.epoll.wait(before.or(deadline));
+            let mut events = events.map_err(ConnectionError::System)?.peekable();
+            if before.is_none() || events.peek().is_some() {
+                return Ok(events);
+            }
+            if give_back.is_some_and(|at| at <= Instant::now()) {
+                self.received = Vec::new();
+                self.taken = 0;
+            }
+        }
+    }
+
     /// Remembers what an event says of the socket.
     fn note(&mut self, events: epoll::Interest) {
+        self.reminder.heard();
         self.readable |= events & (epoll::IN | epoll::RDHUP) != 0;
         self.writable |= events & epoll::OUT != 0;
         if events & (epoll::HUP | epoll::ERR) != 0 {
@@ -286,6 +279,7 @@ impl<'stop> Connection<'stop> {
 
     /// Makes room for payload, which comes in larger pieces than requests.
     pub(crate) fn expect_bulk(&mut self) {
+        self.is_bulk = true;
         if self.received.capacity() < BULK_BUFFER_BYTES {
             let mut larger = Vec::with_capacity(BULK_BUFFER_BYTES);
             larger.extend_from_slice(&self.received[self.taken..]);
@@ -339,14 +333,10 @@ impl<'stop> Connection<'stop> {
     }
 
     fn fill(&mut self, patience: &Patience) -> Result<(), ConnectionError> {
-        if self.received.capacity() == 0 {
-            self.received.reserve_exact(REQUEST_BUFFER_BYTES);
-        }
-        self.taken = 0;
         let deadline = patience.deadline();
         loop {
             if self.readable {
-                match socket::receive(&self.socket, &mut self.received) {
+                match self.receive() {
                     Ok(0) => return Err(ConnectionError::PeerGone),
                     Ok(_) => {
                         self.received_any = true;
@@ -369,17 +359,32 @@ impl<'stop> Connection<'stop> {
         }
     }
 
+    /// Receives once, in place of what was received before.
+    fn receive(&mut self) -> io::Result<usize> {
+        self.taken = 0;
+        self.received.clear();
+        if self.received.capacity() == 0 {
+            self.received.reserve_exact(match self.is_bulk {
+                true => BULK_BUFFER_BYTES,
+                false => REQUEST_BUFFER_BYTES,
+            });
+        }
+        let received = socket::receive(&self.socket, &mut self.received)?;
+        // All of a vsock socket is received by then, and what comes later is an event; behind the peer's end nothing is.
+        // One of Unix may leave bytes behind those that came with a descriptor.
+        let is_all = self.family == Family::Vsock && received < self.received.capacity();
+        if is_all && self.peer == Peer::Open {
+            self.readable = false;
+        }
+        Ok(received)
+    }
+
     /// Receives what the peer has sent beyond its request, at most one buffer; what was received before
     /// must have been taken, or is lost.
     ///
     /// Unread, it would keep some transports from telling us of the peer's end.
     pub(crate) fn receive_some(&mut self) -> Result<(), ConnectionError> {
-        if self.received.capacity() == 0 {
-            self.received.reserve_exact(REQUEST_BUFFER_BYTES);
-        }
-        self.taken = 0;
-        self.received.clear();
-        match socket::receive(&self.socket, &mut self.received) {
+        match self.receive() {
             // The peer's end: whether it is gone is for the probe to say.
             Ok(0) => self.readable = false,
             Ok(_) => {}
@@ -410,7 +415,11 @@ impl<'stop> Connection<'stop> {
 
     /// Sends what one call takes of `bytes`; 0 where it takes none now.
     pub(crate) fn send_some(&mut self, bytes: &[u8]) -> Result<usize, ConnectionError> {
-        match socket::send(&self.socket, &bytes[..bytes.len().min(self.write_limit)]) {
+        let limit = match self.family {
+            Family::Vsock => MAX_VSOCK_WRITE_BYTES,
+            Family::Unix => usize::MAX,
+        };
+        match socket::send(&self.socket, &bytes[..bytes.len().min(limit)]) {
             Ok(length) => {
                 self.sent_any = true;
                 Ok(length)

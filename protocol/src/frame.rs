@@ -27,6 +27,10 @@ pub const MAX_FRAME_BYTES: u32 = 16 * 1024 * 1024;
 /// devices drop, and the stream then stalls for ever.
 pub const MAX_VSOCK_WRITE_BYTES: usize = 28 * 1024;
 
+/// The longest payload of a stream's frame on a vsock socket: its frame takes two whole writes, and not a
+/// third one for the little that is left.
+pub const MAX_VSOCK_CHUNK_BYTES: usize = 2 * MAX_VSOCK_WRITE_BYTES - HEADER_BYTES;
+
 /// A frame's type byte; any value can arrive, five have a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameType(pub u8);

@@ -10,7 +10,7 @@ use crate::permits::Permit;
 use crate::sys::outgoing::{self, Address};
 use crate::sys::{file, socket};
 use crate::{log, os_error, resolver};
-use smolvm_protocol::frame::{self, FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
+use smolvm_protocol::frame::{self, FrameHeader, FrameType, HEADER_BYTES};
 use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::request::{ConnectRequest, Target};
 use smolvm_protocol::response::{Refusal, Response};
@@ -164,6 +164,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
         target: OwnedFd,
     ) -> Result<Self, ConnectionError> {
         Ok(Self {
+            frame: Vec::with_capacity(HEADER_BYTES + connection.chunk_bytes()),
             connection,
             target,
             readable: true,
@@ -171,7 +172,6 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             host_ended: false,
             input: Input::new(),
             host: HostFrames::new(true),
-            frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
             has_credited: false,
             room_watched: true,
@@ -303,7 +303,7 @@ impl<'connection, 'stop> Stream<'connection, 'stop> {
             return true;
         }
         self.frame.extend_from_slice(&[0; HEADER_BYTES]);
-        match file::read_at_most(self.target.as_fd(), &mut self.frame, MAX_CHUNK_BYTES) {
+        match file::read_to_spare(&self.target, &mut self.frame) {
             Ok(0) => {
                 self.target_ended = true;
                 let header = FrameHeader::new(FrameType::EOF, 0).encode();

@@ -11,7 +11,7 @@ use crate::permits::Permit;
 use crate::sys::file;
 use sha2::{Digest as _, Sha256};
 use smolvm_protocol::checksum::Checksum;
-use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, encode_frame};
+use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, encode_frame};
 use smolvm_protocol::request::GetFileRequest;
 use smolvm_protocol::response::{Refusal, Response};
 use std::ffi::OsStr;
@@ -39,7 +39,8 @@ pub(crate) fn serve(
         size: metadata.size(),
     };
     connection.answer(&header, None)?;
-    stream(connection, file.as_fd(), &mut frame(), sent.as_mut())?
+    let mut frame = frame(connection);
+    stream(connection, file.as_fd(), &mut frame, sent.as_mut())?
         .map_err(ConnectionError::System)?;
     let Some(Sent { sum, bytes }) = sent else {
         return Ok(());
@@ -77,8 +78,8 @@ fn open(path: &[u8]) -> Result<(File, Metadata), Refusal> {
 const CACHE_LINE_BYTES: usize = 64;
 
 /// A buffer for [`stream`].
-pub(super) fn frame() -> Vec<u8> {
-    Vec::with_capacity(CACHE_LINE_BYTES + HEADER_BYTES + MAX_CHUNK_BYTES)
+pub(super) fn frame(connection: &Connection<'_>) -> Vec<u8> {
+    Vec::with_capacity(CACHE_LINE_BYTES + HEADER_BYTES + connection.chunk_bytes())
 }
 
 /// Where a frame begins in its buffer so that its payload begins with a cache line.
@@ -105,7 +106,7 @@ pub(super) fn stream(
     loop {
         frame.clear();
         frame.resize(payload, 0);
-        let length = match file::read_at_most(file, frame, MAX_CHUNK_BYTES) {
+        let length = match file::read_at_most(file, frame, connection.chunk_bytes()) {
             Ok(length) => length,
             Err(error) => return Ok(Err(error)),
         };

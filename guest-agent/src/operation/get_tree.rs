@@ -31,7 +31,7 @@ pub(crate) fn serve(
         levels: Vec::new(),
         listing: Vec::with_capacity(LISTING_BYTES),
         listed: 0,
-        frame: frame(),
+        frame: frame(connection),
         tally: Tally::default(),
     };
     let root = sender.find_root();

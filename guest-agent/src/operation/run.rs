@@ -20,7 +20,7 @@ use crate::sys::process::Ending;
 use crate::sys::spawn::Ends;
 use crate::sys::terminal;
 use outputs::Outputs;
-use smolvm_protocol::frame::{self, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES};
+use smolvm_protocol::frame::{self, FrameType, HEADER_BYTES};
 use smolvm_protocol::request::{Control, Leftovers, RunRequest, Timeout, Until};
 use smolvm_protocol::response::{EndingDetails, MAX_REFUSED, Refusal, Response};
 use std::io;
@@ -133,6 +133,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         connection.watch(&process.exit, Source::Leader)?;
         Ok(Self {
             outputs: Outputs::new(connection, ends.stdout, ends.stderr)?,
+            frame: Vec::with_capacity(HEADER_BYTES + connection.chunk_bytes()),
             connection,
             process,
             output_open: None,
@@ -144,7 +145,6 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
             refused: Vec::new(),
             terminal: ends.terminal,
             leader_exited: false,
-            frame: Vec::with_capacity(HEADER_BYTES + MAX_CHUNK_BYTES),
             sent: 0,
             has_credited: false,
         })

@@ -12,6 +12,10 @@ use vsock::VsockListener;
 /// As long as any address is.
 const ADDRESS_BYTES: usize = size_of::<libc::sockaddr_storage>();
 
+/// Options of vsock sockets (`linux/vm_sockets.h`), which the crate `libc` lacks.
+const SO_VM_SOCKETS_BUFFER_SIZE: libc::c_int = 0;
+const SO_VM_SOCKETS_BUFFER_MAX_SIZE: libc::c_int = 2;
+
 /// A socket's address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -128,6 +132,39 @@ pub(crate) fn peer_cid(socket: impl AsFd) -> io::Result<u32> {
         return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
     }
     Ok(address.svm_cid)
+}
+
+/// Has the kernel send a credit update for a connected vsock socket: it does where the size of the socket's
+/// buffer changes (`vsock_update_buffer_size` in `net/vmw_vsock/af_vsock.c`), and the size grows by a byte for that. Never
+/// less, since a peer may be sending what it was allowed before.
+pub(crate) fn send_credit_update(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd().as_raw_fd();
+    let mut bytes = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both live through the call, and say how much of them it may write.
+    checked(unsafe {
+        libc::getsockopt(
+            socket,
+            libc::AF_VSOCK,
+            SO_VM_SOCKETS_BUFFER_SIZE,
+            (&raw mut bytes).cast(),
+            &raw mut length,
+        )
+    })?;
+    bytes += 1;
+    for option in [SO_VM_SOCKETS_BUFFER_MAX_SIZE, SO_VM_SOCKETS_BUFFER_SIZE] {
+        // SAFETY: `bytes` lives through the call, which only reads it.
+        checked(unsafe {
+            libc::setsockopt(
+                socket,
+                libc::AF_VSOCK,
+                option,
+                (&raw const bytes).cast(),
+                length,
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Replaces `buffer` by what has arrived, at most what it has capacity for; 0 is the peer's end.

@@ -63,6 +63,10 @@ pub(crate) const ALL: &[Case<Guest>] = &[
         command::hang_up,
     ),
     (
+        "commands_of_hosts_that_die_with_output_unread_end",
+        command::unread_output,
+    ),
+    (
         "what_made_itself_a_daemon_outlives_its_host_and_nothing_else_does",
         command::daemon_of_a_dead_host,
     ),

@@ -1,9 +1,12 @@
 //! Commands: codes, streams, size, time-outs, hang-ups.
 
 use crate::checksum::Checksum;
+use crate::client::frame_of;
 use crate::guest::{Checked, Guest, command, holds, same};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Outcome;
+use smolvm_host::transport::{Absence, Connection, connect};
+use smolvm_protocol::request::Request;
 use std::io::{self, Write};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -134,6 +137,48 @@ fn printed_before_hang_up(guest: &Guest, line: &str) -> Result<String, String> {
 pub(crate) fn hang_up(guest: &Guest) -> Checked {
     let pid = printed_before_hang_up(guest, "echo $$; exec sleep 1000")?;
     guest.wait_for_death(&pid, Duration::from_secs(1))
+}
+
+/// Commands of hosts that die with some of the output unread: of each two, one floods and one prints a line.
+const UNREAD_COMMANDS: usize = 32;
+
+pub(crate) fn unread_output(guest: &Guest) -> Checked {
+    let lines = [
+        "echo $$ >>/tmp/unread; exec yes",
+        "echo printed; echo $$ >>/tmp/unread; exec sleep 1000",
+    ];
+    let hosts: Result<Vec<_>, String> = lines
+        .iter()
+        .cycle()
+        .take(UNREAD_COMMANDS)
+        .map(|line| requested(guest, line))
+        .collect();
+    let hosts = hosts?;
+    let all_run = format!("test $(wc -l </tmp/unread) -eq {UNREAD_COMMANDS}");
+    guest.wait_until(&all_run, Duration::from_secs(20))?;
+    // As the kernel closes them for a host that is killed.
+    drop(hosts);
+    let closed = Instant::now();
+    let all_ended = "for pid in $(cat /tmp/unread); do test ! -e /proc/$pid || exit 1; done";
+    guest.wait_until(all_ended, Duration::from_secs(10))?;
+    println!(
+        "measured: {UNREAD_COMMANDS} commands ended {} ms after their hosts had closed with output unread",
+        closed.elapsed().as_millis()
+    );
+    guest.text("rm /tmp/unread").map(drop)
+}
+
+/// A connection on which nothing more is done than to ask for a command.
+fn requested(guest: &Guest, line: &str) -> Result<Connection, String> {
+    let deadline = guest.deadline();
+    let cancel = Cancel::new().map_err(|error| error.to_string())?;
+    let request = Request::Run(command(line, None).request);
+    let connected = connect(guest.address(), Absence::IsAnError, deadline, &cancel);
+    let asked = connected.and_then(|connection| {
+        let sent = connection.write_all(&frame_of(&request), deadline);
+        sent.map(|()| connection)
+    });
+    asked.map_err(|error| error.to_string())
 }
 
 /// The daemon has a session of its own; the other three are the shell's group.
