@@ -333,7 +333,7 @@ impl<'stop> Connection<'stop> {
     }
 
     fn fill(&mut self, patience: &Patience) -> Result<(), ConnectionError> {
-        let deadline = patience.deadline();
+        let mut deadline = None;
         loop {
             if self.readable {
                 match self.receive() {
@@ -348,6 +348,7 @@ impl<'stop> Connection<'stop> {
                     Err(_) => return Err(ConnectionError::PeerGone),
                 }
             }
+            let deadline = *deadline.get_or_insert_with(|| patience.deadline());
             match self.wait(Some(deadline)) {
                 // What a peer sent before it went still counts.
                 Err(ConnectionError::PeerGone) if self.readable => {}
@@ -369,14 +370,7 @@ impl<'stop> Connection<'stop> {
                 false => REQUEST_BUFFER_BYTES,
             });
         }
-        let received = socket::receive(&self.socket, &mut self.received)?;
-        // All of a vsock socket is received by then, and what comes later is an event; behind the peer's end nothing is.
-        // One of Unix may leave bytes behind those that came with a descriptor.
-        let is_all = self.family == Family::Vsock && received < self.received.capacity();
-        if is_all && self.peer == Peer::Open {
-            self.readable = false;
-        }
-        Ok(received)
+        socket::receive_at_most(&self.socket, &mut self.received, self.decoder.wanted())
     }
 
     /// Receives what the peer has sent beyond its request, at most one buffer; what was received before
@@ -475,6 +469,8 @@ impl<'stop> Connection<'stop> {
         if socket::shut_down_sending(&self.socket).is_err() {
             return;
         }
+        // What comes is no frames any more.
+        self.decoder = Decoder::new();
         // Half a connection that both have ended shows as a hang-up; it is none before all is read.
         self.peer = Peer::Open;
         let patience = Patience {

@@ -6,6 +6,9 @@
 
 use crate::frame::{FrameError, FrameHeader, HEADER_BYTES};
 
+/// Payloads from here on are worth a call of their own to receive.
+const LONG_FRAME_BYTES: usize = 16 * 1024;
+
 /// What the next bytes of the stream are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'input> {
@@ -24,6 +27,7 @@ enum Place {
         filled: usize,
     },
     Payload {
+        length: usize,
         remaining: usize,
     },
     Broken(FrameError),
@@ -71,8 +75,10 @@ impl Decoder {
                 }
                 match FrameHeader::decode(*bytes) {
                     Ok(header) => {
+                        let length = header.payload_bytes as usize;
                         self.place = Place::Payload {
-                            remaining: header.payload_bytes as usize,
+                            length,
+                            remaining: length,
                         };
                         Ok(Some(Event::Header(header)))
                     }
@@ -82,16 +88,28 @@ impl Decoder {
                     }
                 }
             }
-            Place::Payload { remaining: 0 } => {
+            Place::Payload { remaining: 0, .. } => {
                 self.place = START;
                 Ok(Some(Event::End))
             }
-            Place::Payload { remaining } => {
+            Place::Payload { remaining, .. } => {
                 let taken = take(input, *remaining);
                 *remaining -= taken.len();
                 Ok((!taken.is_empty()).then_some(Event::Payload(taken)))
             }
             Place::Broken(error) => Err(*error),
+        }
+    }
+
+    /// How many bytes are best received next: within a long frame those that it lacks and the header behind it, so
+    /// that the next ones begin with a payload, which can be handed on as a whole; else as many as there are.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        match self.place {
+            Place::Payload { length, remaining } if length >= LONG_FRAME_BYTES => {
+                remaining + HEADER_BYTES
+            }
+            _ => usize::MAX,
         }
     }
 
@@ -163,6 +181,20 @@ mod tests {
         fn any_bytes_decode_alike_whole_and_byte_by_byte(bytes: Vec<u8>) -> bool {
             frames_of(std::iter::once(bytes.as_slice())) == frames_of(bytes.chunks(1))
         }
+    }
+
+    #[test]
+    fn long_frame_wants_what_it_lacks_and_the_next_header() {
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.wanted(), usize::MAX);
+        let frame = encode_frame(FrameType::DATA, &[7; LONG_FRAME_BYTES]);
+        let mut part = &frame[..HEADER_BYTES + 1000];
+        while decoder.next(&mut part).unwrap().is_some() {}
+        assert_eq!(decoder.wanted(), LONG_FRAME_BYTES - 1000 + HEADER_BYTES);
+        let mut short = &encode_frame(FrameType::DATA, &[7; LONG_FRAME_BYTES - 1])[..HEADER_BYTES];
+        let mut decoder = Decoder::new();
+        while decoder.next(&mut short).unwrap().is_some() {}
+        assert_eq!(decoder.wanted(), usize::MAX);
     }
 
     #[test]

@@ -169,17 +169,27 @@ pub(crate) fn send_credit_update(socket: impl AsFd) -> io::Result<()> {
 
 /// Replaces `buffer` by what has arrived, at most what it has capacity for; 0 is the peer's end.
 pub(crate) fn receive(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    receive_with(socket.as_fd(), buffer, 0)
+    receive_with(socket.as_fd(), buffer, usize::MAX, 0)
+}
+
+/// The same, but no more than `limit` bytes.
+pub(crate) fn receive_at_most(
+    socket: impl AsFd,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<usize> {
+    receive_with(socket.as_fd(), buffer, limit, 0)
 }
 
 /// The same, but what has arrived can be received once more.
 pub(crate) fn peek(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<usize> {
-    receive_with(socket.as_fd(), buffer, libc::MSG_PEEK)
+    receive_with(socket.as_fd(), buffer, usize::MAX, libc::MSG_PEEK)
 }
 
 fn receive_with(
     socket: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
+    limit: usize,
     flags: libc::c_int,
 ) -> io::Result<usize> {
     let socket = socket.as_raw_fd();
@@ -191,7 +201,7 @@ fn receive_with(
             libc::recv(
                 socket,
                 spare.as_mut_ptr().cast(),
-                spare.len(),
+                spare.len().min(limit),
                 libc::MSG_DONTWAIT | flags,
             )
         };
