@@ -1,16 +1,19 @@
 //! An upload: its target becomes the whole new file or stays what it was, and nothing else is left, whatever frames come.
 //!
-//! A script (`script.rs`) behind one byte for the size; its flags choose the target and what is asked for.
+//! A script (`script.rs`) behind one byte for the size, and for whether a sum comes behind the bytes; its flags choose the
+//! target and what is asked for.
 
 use crate::scratch::{Node, Nodes, Scratch, nodes};
-use crate::script::{self, frames_of};
+use crate::script::{self, Frame, frames_of};
 use crate::socket::{answer, said};
 use sha2::{Digest as _, Sha256};
 use smolvm_guest_agent::fuzzing::serve;
 use smolvm_protocol::answer::Answer;
 use smolvm_protocol::checksum::Checksum;
-use smolvm_protocol::frame::FrameType;
-use smolvm_protocol::request::{Destination, ExpectedSum, PutFileRequest, Request};
+use smolvm_protocol::frame::{FrameType, encode_frame};
+use smolvm_protocol::request::{
+    Destination, ExpectedSum, FollowingSum, MAX_CONTROL_BYTES, PutFileRequest, Request,
+};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -45,12 +48,16 @@ const IS_SUM_RIGHT: u8 = 32;
 /// Whether a mode is.
 const HAS_MODE: u8 = 64;
 
+/// In the byte for the size: whether the sum comes in a frame behind all that the script sends.
+const SUM_FOLLOWS: u8 = 128;
+
 /// Checks what an upload leaves.
 pub fn check(bytes: &[u8]) {
-    let Some((&said_size, script)) = bytes.split_first() else {
+    let Some((&first, script)) = bytes.split_first() else {
         return;
     };
-    let Some((flags, stream)) = script::read(script) else {
+    let (said_size, follows) = (first & !SUM_FOLLOWS, first & SUM_FOLLOWS != 0);
+    let Some((flags, mut stream)) = script::read(script) else {
         return;
     };
     let data: Vec<u8> = frames_of(&stream)
@@ -63,17 +70,27 @@ pub fn check(bytes: &[u8]) {
         0 => usize::from(said_size),
         _ => data.len(),
     };
-    let content = content(&stream, size);
+    let before_sum = content(&stream, size).map(|(content, _)| content);
     let sum = (flags & HAS_SUM != 0).then(|| {
-        let right = content.as_deref().unwrap_or_default();
-        let sum: [u8; 32] = Sha256::digest(right).into();
-        Checksum(if flags & IS_SUM_RIGHT != 0 {
-            sum
+        let right = before_sum.as_deref().unwrap_or_default();
+        if flags & IS_SUM_RIGHT != 0 {
+            sum_of(right)
         } else {
-            [7; 32]
-        })
+            Checksum([7; 32])
+        }
     });
-    let is_sum_right = sum.is_none() || flags & IS_SUM_RIGHT != 0;
+    let mut asked = sum.map(ExpectedSum::Given);
+    if let Some(sum) = sum.filter(|_| follows) {
+        asked = Some(ExpectedSum::Follows);
+        let frame = FollowingSum(sum).to_json();
+        stream.extend(encode_frame(FrameType::EOF, b""));
+        stream.extend(encode_frame(FrameType::JSON, frame.as_bytes()));
+    }
+    let content = content(&stream, size).filter(|(content, behind)| match asked {
+        None => true,
+        Some(ExpectedSum::Given(_)) => flags & IS_SUM_RIGHT != 0,
+        Some(ExpectedSum::Follows) => following_sum(behind) == Some(sum_of(content)),
+    });
     let target = usize::from(flags & 7);
     let scratch = Scratch::new();
     let before = nodes(&scratch.root());
@@ -84,7 +101,7 @@ pub fn check(bytes: &[u8]) {
             path: scratch.path().join(path).as_os_str().as_bytes().to_vec(),
             name: name.map(|name| name.as_bytes().to_vec()),
             mode: (flags & HAS_MODE != 0).then_some(0o640),
-            sha256: sum.map(ExpectedSum::Given),
+            sha256: asked,
             ..Destination::default()
         }),
     });
@@ -92,7 +109,7 @@ pub fn check(bytes: &[u8]) {
     serve(request, agent).expect("there are descriptors left");
     let said = answer(host);
     scratch.check(&[]);
-    let stored = content.filter(|_| is_sum_right).zip(PLACES[target]);
+    let stored = content.map(|(content, _)| content).zip(PLACES[target]);
     check_answer(&said, stored.is_some());
     let mut after: Nodes = before;
     if let Some((content, place)) = stored {
@@ -101,24 +118,45 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(nodes(&scratch.root()), after);
 }
 
-/// The bytes that a payload of `size` has, where it is whole and nothing else comes before its end.
-fn content(stream: &[u8], size: usize) -> Option<Vec<u8>> {
+fn sum_of(content: &[u8]) -> Checksum {
+    Checksum(Sha256::digest(content).into())
+}
+
+/// The sum that frames behind a payload say: behind its end, and nothing else before it but frames without a byte.
+fn following_sum(behind: &[Frame]) -> Option<Checksum> {
+    let is_empty_data = |frame: &&Frame| {
+        frame.frame_type == FrameType::DATA.0 && frame.payload.is_empty() && frame.is_whole
+    };
+    let mut behind = behind.iter().skip_while(is_empty_data);
+    let end = behind.next()?;
+    let sum = behind.next()?;
+    let is_end = end.frame_type == FrameType::EOF.0 && end.is_whole && end.payload.is_empty();
+    let is_sum = sum.frame_type == FrameType::JSON.0 && sum.is_whole;
+    let short = sum.payload.len() <= MAX_CONTROL_BYTES;
+    let FollowingSum(sum) = FollowingSum::parse(&sum.payload).ok()?;
+    (is_end && is_sum && short).then_some(sum)
+}
+
+/// The bytes that a payload of `size` has, where it is whole and nothing else comes before its end; and the frames behind it.
+fn content(stream: &[u8], size: usize) -> Option<(Vec<u8>, Vec<Frame>)> {
     let (frames, _) = frames_of(stream);
     let mut rest = stream;
     let mut content = Vec::new();
-    for frame in frames {
-        if content.len() == size {
-            break;
+    let mut frames = frames.into_iter();
+    while content.len() < size {
+        let frame = frames.next()?;
+        if frame.frame_type != FrameType::DATA.0 {
+            return None;
         }
         // The header says how much is to come, which may be more than did.
         let promised = u32::from_be_bytes([rest[1], rest[2], rest[3], rest[4]]) as usize;
-        if frame.frame_type != FrameType::DATA.0 || promised > size - content.len() {
+        if promised > size - content.len() {
             return None;
         }
         rest = &rest[5 + frame.payload.len()..];
         content.extend(frame.payload);
     }
-    (content.len() == size).then_some(content)
+    Some((content, frames.collect()))
 }
 
 fn check_answer(said: &[u8], is_stored: bool) {
