@@ -257,7 +257,12 @@ impl Exchange {
                     }
                     self.frame_type = header.frame_type;
                     self.control.clear();
-                    None
+                    // Without a byte it is still a frame of that type, for which it may be too early.
+                    let is_empty = header.payload_bytes == 0;
+                    let is_content =
+                        ![FrameType::JSON, FrameType::EOF].contains(&header.frame_type);
+                    (is_empty && is_content)
+                        .then_some(Message::Bytes(header.frame_type, rest..rest))
                 }
                 Some(Event::Payload(bytes)) if self.frame_type == FrameType::JSON => {
                     self.control.extend_from_slice(bytes);

@@ -322,7 +322,9 @@ impl Relay<'_> {
                     self.renew_limit();
                 }
                 Some(Message::Bytes(FrameType::DATA, piece)) if !self.down.has_ended => {
-                    self.down.pieces.push(piece);
+                    if !piece.is_empty() {
+                        self.down.pieces.push(piece);
+                    }
                 }
                 Some(Message::EndOfFile) if !self.down.has_ended => self.down.has_ended = true,
                 Some(Message::Bytes(frame_type, _)) => return Err(unexpected(frame_type)),
