@@ -30,8 +30,9 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Read at a time before anybody expects bulk: a request fits, and a silent peer costs no more.
-const REQUEST_BUFFER_BYTES: usize = 4 * 1024;
+/// Read at a time before anybody expects bulk: most requests fit, a silent peer costs no more, and two of them are a
+/// page to the allocator, which keeps some for connections that overlap.
+const REQUEST_BUFFER_BYTES: usize = 2000;
 
 /// Read at a time of a payload.
 const BULK_BUFFER_BYTES: usize = HEADER_BYTES + MAX_CHUNK_BYTES;
