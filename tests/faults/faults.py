@@ -44,11 +44,13 @@ def survived(agent, dialogue, *rules):
     timer = threading.Timer(LASTING_SECONDS, agent.injector.lift)
     timer.start()
     with agent.injector.failing(*rules) as have_failed:
-        outcome = dialogue.outcome(held(agent, dialogue))
-        settles(agent)
-        failed = have_failed()
-        timer.cancel()
-        timer.join()
+        try:
+            outcome = dialogue.outcome(held(agent, dialogue))
+            settles(agent)
+            failed = have_failed()
+        finally:
+            timer.cancel()
+            timer.join()
     gives_all_back(agent)
     dialogue.check(outcome)
     return outcome if failed else None

@@ -41,6 +41,8 @@ class Injector:
         self.path.write_bytes(bytes(CONTROL_BYTES))
         with open(path, "r+b") as file:
             self._map = mmap.mmap(file.fileno(), CONTROL_BYTES)
+        # Rules that were made, and those of them that met their call.
+        self.made = self.met = 0
         self.lift()
 
     def lift(self):
@@ -69,6 +71,8 @@ class Injector:
             yield lambda: all(self._hits(at) > 0 for at in range(len(rules)))
         finally:
             self.lift()
+            self.made += len(rules)
+            self.met += sum(self._hits(at) > 0 for at in range(len(rules)))
 
     def _hits(self, at):
         return RULE.unpack_from(self._map, RULES_AT + at * RULE.size)[-1]

@@ -18,6 +18,8 @@ OPEN_CONNECTIONS = 192
 SETTLING_SECONDS = 10
 SAMPLE_SECONDS = 0.25
 DISK_BYTES_A_HOST = 32 << 20
+# How the agent's log tells of a panic (`guest-agent/src/log.rs`).
+PANIC = "failed unexpectedly"
 AT_ANY_MOMENT = ("agent_is_the_same_process", "memory_stays_within_its_bound", "threads_stay_within_their_bound")
 AT_REST = (
     "descriptors_threads_and_children_are_given_back",
@@ -107,7 +109,7 @@ class Invariants:
 
     def _read_log(self):
         """What the log says is not kept: it has a line for each failure that hosts bring about."""
-        told = [line for line in self.world.agent.logged().splitlines() if "panic" in line]
+        told = [line for line in self.world.agent.logged().splitlines() if PANIC in line]
         self.check(AT_REST[6], not told, "; ".join(told[:3]))
         with open(self.world.agent.log, "r+") as log:
             log.truncate(0)
