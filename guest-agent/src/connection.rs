@@ -9,9 +9,11 @@
 //! peer that has shut down its sending side would keep the wait from ever sleeping; and a later
 //! close changes no bit on AF_VSOCK, so that each event is a reason to probe anew.
 
+mod ending;
 mod reminder;
 mod sources;
 
+pub(crate) use ending::{ConnectionError, Patience};
 pub(crate) use sources::{Source, Woken};
 
 use self::reminder::Reminder;
@@ -20,11 +22,10 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::socket::{self, Family};
 use smolvm_protocol::decoder::{Decoder, Event};
 use smolvm_protocol::frame::{
-    self, FrameError, FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, MAX_VSOCK_CHUNK_BYTES,
+    self, FrameHeader, FrameType, HEADER_BYTES, MAX_CHUNK_BYTES, MAX_VSOCK_CHUNK_BYTES,
     MAX_VSOCK_WRITE_BYTES,
 };
 use smolvm_protocol::response::Response;
-use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,7 +38,7 @@ const REQUEST_BUFFER_BYTES: usize = 2000;
 /// Read at a time of a payload.
 const BULK_BUFFER_BYTES: usize = HEADER_BYTES + MAX_CHUNK_BYTES;
 
-/// How long the buffer of a payload is kept while nothing comes: a host whose window is full may be silent for
+/// How long the buffer of a payload is kept while nothing happens: a host whose window is full may be silent for
 /// as long as a command is.
 const BULK_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -47,55 +48,16 @@ pub(crate) const LINGER_BETWEEN_BYTES: Duration = Duration::from_secs(2);
 /// After the last frame: how long the peer is listened to in all.
 pub(crate) const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
+/// What is received without a look at anything else, in calls: a peer that always has more to say does not keep us from
+/// a stop, nor from the time that it has.
+const RECEIVED_AT_A_STRETCH: u32 = 32;
+
 /// What is always to be known of the socket.
 const SOCKET_INTEREST: epoll::Interest = epoll::IN | epoll::RDHUP | epoll::EDGE;
 
 /// Tokens of the connection's own; a [`Source`]'s follow ([`sources::FIRST_TOKEN`]).
 const SOCKET: u64 = 0;
 const STOP: u64 = 1;
-
-/// Why a connection goes no further.
-#[derive(Debug)]
-pub(crate) enum ConnectionError {
-    /// The peer has closed, or has ended its side within a request.
-    PeerGone,
-    /// The agent is stopping.
-    Stopping,
-    /// The peer took or gave nothing for too long.
-    TimedOut,
-    /// What the peer sends is no frame.
-    Frame(FrameError),
-    /// A system call failed that should not.
-    System(io::Error),
-}
-
-impl fmt::Display for ConnectionError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PeerGone => formatter.write_str("the host hung up"),
-            Self::Stopping => formatter.write_str("the agent is stopping"),
-            Self::TimedOut => formatter.write_str("the host was silent for too long"),
-            Self::Frame(error) => error.fmt(formatter),
-            Self::System(error) => error.fmt(formatter),
-        }
-    }
-}
-
-/// How long a peer may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// From one byte to the next.
-    pub(crate) between_bytes: Duration,
-    /// When all must be there.
-    pub(crate) until: Option<Instant>,
-}
-
-impl Patience {
-    fn deadline(&self) -> Instant {
-        let next_byte = Instant::now() + self.between_bytes;
-        self.until.map_or(next_byte, |until| until.min(next_byte))
-    }
-}
 
 /// What has arrived; a payload as the place of its bytes, to be had by [`Connection::bytes`].
 #[derive(Clone, Debug)]
@@ -135,6 +97,8 @@ pub(crate) struct Connection<'stop> {
     /// How much of `received` the decoder has taken.
     taken: usize,
     received_any: bool,
+    /// How often was received since the last wait.
+    stretch: u32,
     sent_any: bool,
 }
 
@@ -159,6 +123,7 @@ impl<'stop> Connection<'stop> {
             is_bulk: false,
             taken: 0,
             received_any: false,
+            stretch: 0,
             sent_any: false,
         })
     }
@@ -206,6 +171,7 @@ impl<'stop> Connection<'stop> {
     /// # Errors
     /// [`ConnectionError::PeerGone`] and [`ConnectionError::Stopping`] as soon as they are so.
     pub(crate) fn wait(&mut self, deadline: Option<Instant>) -> Result<Woken, ConnectionError> {
+        self.stretch = 0;
         if self.peer == Peer::Gone {
             return Err(ConnectionError::PeerGone);
         }
@@ -334,9 +300,21 @@ impl<'stop> Connection<'stop> {
     }
 
     fn fill(&mut self, patience: &Patience) -> Result<(), ConnectionError> {
+        if self.stretch >= RECEIVED_AT_A_STRETCH {
+            let now = Instant::now();
+            if patience.until.is_some_and(|until| until <= now) {
+                return Err(ConnectionError::TimedOut);
+            }
+            match self.wait(Some(now)) {
+                // As below.
+                Err(ConnectionError::PeerGone) => {}
+                looked => drop(looked?),
+            }
+        }
         let mut deadline = None;
         loop {
             if self.readable {
+                self.stretch += 1;
                 match self.receive() {
                     Ok(0) => return Err(ConnectionError::PeerGone),
                     Ok(_) => {

@@ -69,9 +69,11 @@ impl<Place> Pings<Place> {
         if socket::receive(&socket, &mut bytes).is_err() {
             return epoll.remove(&socket).ok().map(|()| (socket, place));
         }
-        // An empty socket takes an answer as a whole, unless its peer has gone.
+        // A socket that nothing was sent on takes an answer as a whole, unless its peer has gone or, on vsock, allows
+        // less than that: who gets a part gets no end of it.
         let sent = socket::send(&socket, &self.answer);
-        if sent.is_ok() && socket::shut_down_sending(&socket).is_ok() {
+        let is_sent = sent.is_ok_and(|length| length == self.answer.len());
+        if is_sent && socket::shut_down_sending(&socket).is_ok() {
             let now = Instant::now();
             self.answered.push(Answered {
                 socket,

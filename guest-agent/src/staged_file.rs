@@ -60,11 +60,11 @@ impl StagedFile {
         let temporary = temporary_name(&mut |name| {
             if is_hidden {
                 directory::make_within(directory.as_fd(), name)?;
-                hidden = directory::open_own(directory.as_fd(), name).ok();
             }
-            let file = match &hidden {
-                None if is_hidden => Err(io::ErrorKind::PermissionDenied.into()),
-                holder => file::create_new(holder.as_ref().unwrap_or(&directory), name),
+            let file = match is_hidden {
+                true => directory::open_own(directory.as_fd(), name)
+                    .and_then(|holder| file::create_new(hidden.insert(holder), name)),
+                false => file::create_new(&directory, name),
             };
             if is_hidden && file.is_err() {
                 let _ = file::remove_folder_within(&directory, name);

@@ -28,8 +28,8 @@ fail() {
     end refused
 }
 umask 077
-# Nothing that is there already is written to, and what is made is not looked up by its name again: whose folder it is may put a
-# link in its place.
+# Nothing that is there already is written to, and what is made is not looked up by its name again where
+# there is a /proc: whose folder it is may put a link in its place.
 set -C
 {
     held=/proc/self/fd/3

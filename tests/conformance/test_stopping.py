@@ -1,7 +1,9 @@
 """Stop signals: the agent stops listening, ends what runs, leaves nothing behind, and exits with 0."""
 
+import contextlib
 import os
 import signal
+import threading
 
 import flow
 import pytest
@@ -134,3 +136,28 @@ def test_session_of_its_own_outlives_the_agent(start_agent, marks):
     assert stop(agent) == 0
     assert runs(daemon)
     marks.set("end")
+
+
+def test_upload_that_never_pauses_is_ended_by_a_stop_and_leaves_no_file(start_agent, tmp_path):
+    agent = start_agent()
+    sent = threading.Event()
+    with agent.connect() as connection:
+        # A sum to be computed keeps the agent behind its host.
+        asked = request(op="put_file", path=str(tmp_path / "target"), size=1 << 40, sha256="0" * 64)
+        connection.send(asked)
+
+        def send_without_end():
+            data = frame(DATA, bytes(64 << 10)) * 16
+            with contextlib.suppress(OSError):
+                for number in range(1 << 20):
+                    connection.send(data)
+                    if number == 8:
+                        sent.set()
+
+        sender = threading.Thread(target=send_without_end, daemon=True)
+        sender.start()
+        assert sent.wait(agent.patience)
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(agent.at_once) == 0
+        sender.join(agent.patience)
+    assert os.listdir(tmp_path) == []

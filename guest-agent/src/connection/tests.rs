@@ -142,3 +142,86 @@ fn finish_lets_the_answer_arrive_although_the_peer_is_still_sending() {
         drop(peer);
     });
 }
+
+/// A connection whose peer has sent more than is received at a stretch, and goes on sending for all that anybody knows.
+fn flooded(stop: &EventFd) -> (Connection<'_>, UnixStream) {
+    let (connection, mut peer) = pair(stop);
+    let more = RECEIVED_AT_A_STRETCH as usize + 8;
+    peer.set_nonblocking(true).unwrap();
+    peer.write_all(&vec![7; more * REQUEST_BUFFER_BYTES])
+        .unwrap();
+    (connection, peer)
+}
+
+/// How often was received until that fails, and why.
+fn fills(connection: &mut Connection<'_>, patience: &Patience) -> (u32, ConnectionError) {
+    let mut count = 0;
+    loop {
+        match connection.fill(patience) {
+            Ok(()) => count += 1,
+            Err(error) => return (count, error),
+        }
+    }
+}
+
+#[test]
+fn peer_that_sends_without_end_is_left_when_its_time_is_over() {
+    let stop = EventFd::new().unwrap();
+    let (mut connection, _peer) = flooded(&stop);
+    let patience = Patience {
+        between_bytes: Duration::from_secs(10),
+        until: Some(Instant::now()),
+    };
+    let (count, error) = fills(&mut connection, &patience);
+    assert!(matches!(error, ConnectionError::TimedOut));
+    assert_eq!(count, RECEIVED_AT_A_STRETCH);
+}
+
+#[test]
+fn stop_is_seen_though_the_peer_sends_without_end() {
+    let stop = EventFd::new().unwrap();
+    let (mut connection, _peer) = flooded(&stop);
+    stop.raise();
+    let (count, error) = fills(&mut connection, &patience(10_000));
+    assert!(matches!(error, ConnectionError::Stopping));
+    assert_eq!(count, RECEIVED_AT_A_STRETCH);
+}
+
+#[test]
+fn all_that_a_peer_sent_before_it_went_is_received_however_much() {
+    let stop = EventFd::new().unwrap();
+    let (mut connection, peer) = flooded(&stop);
+    drop(peer);
+    let (count, error) = fills(&mut connection, &patience(10_000));
+    assert!(matches!(error, ConnectionError::PeerGone));
+    assert!(count > RECEIVED_AT_A_STRETCH);
+}
+
+#[test]
+fn buffer_of_a_payload_is_given_back_within_a_frame_and_nothing_of_that_is_lost() {
+    let stop = EventFd::new().unwrap();
+    let (mut connection, mut peer) = pair(&stop);
+    let frame = frame::encode_frame(FrameType::DATA, &[7; 20_000]);
+    let (first, rest) = frame.split_at(6_000);
+    connection.expect_bulk();
+    peer.write_all(first).unwrap();
+    let mut arrived = 0;
+    let mut take_all = |connection: &mut Connection<'_>| {
+        connection.receive_some().unwrap();
+        while let Some(event) = connection.received_event().unwrap() {
+            if let Arrived::Payload(range) = event {
+                arrived += connection.bytes(range).len();
+            }
+        }
+    };
+    take_all(&mut connection);
+    assert_eq!(connection.received.capacity(), BULK_BUFFER_BYTES);
+    connection
+        .wait(Some(Instant::now() + 2 * BULK_PATIENCE))
+        .unwrap();
+    assert_eq!(connection.received.capacity(), 0);
+    peer.write_all(rest).unwrap();
+    connection.wait(soon()).unwrap();
+    take_all(&mut connection);
+    assert_eq!(arrived, 20_000);
+}
