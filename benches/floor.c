@@ -7,7 +7,7 @@
  *   E…                  the same bytes back: what a ping cannot beat
  *   S COUNT\n           spawns `/bin/sh -c true` and waits for it, COUNT times; the nanoseconds of each, a line each
  *   T COUNT\n           the same of `true` without a shell
- *   A COUNT\n           spawns COUNT of `/bin/sh -c true`, then waits for all; the nanoseconds of the whole
+ *   A COUNT\n           COUNT threads that each spawn `/bin/sh -c true` and wait for it; the nanoseconds of the whole
  *   O COUNT\n           the output of `dd`, COUNT times 64 KiB, or of `cat /dev/zero` without end where that is 0: piped through
  *                       `cat` into a Unix socket, and copied by read and write into a vsock one, where cat's own writes
  *                       may be longer than some devices pass
@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,8 +72,11 @@ static long long now(void) {
 
 static pid_t spawn(char *const words[], posix_spawn_file_actions_t *actions) {
     pid_t pid;
-    errno = posix_spawnp(&pid, words[0], actions, NULL, words, environ);
-    if (errno != 0) fail(words[0]);
+    int error = posix_spawnp(&pid, words[0], actions, NULL, words, environ);
+    if (error != 0) {
+        errno = error;
+        fail(words[0]);
+    }
     return pid;
 }
 
@@ -93,14 +97,26 @@ static void spawn_in_turn(int peer, char *const words[], int count) {
     }
 }
 
+static void *spawn_one(void *all_are_there) {
+    pthread_barrier_wait(all_are_there);
+    finish(spawn(SHELL_TRUE, NULL));
+    return NULL;
+}
+
+/* A thread each, since a spawn waits until its program runs. */
 static void spawn_at_once(int peer, int count) {
-    pid_t pids[SPAWNED_AT_ONCE_MAX];
+    pthread_t threads[SPAWNED_AT_ONCE_MAX];
+    pthread_barrier_t all_are_there;
     char line[32];
-    long long began = now();
     if (count > SPAWNED_AT_ONCE_MAX) count = SPAWNED_AT_ONCE_MAX;
-    for (int i = 0; i < count; i++) pids[i] = spawn(SHELL_TRUE, NULL);
-    for (int i = 0; i < count; i++) finish(pids[i]);
+    pthread_barrier_init(&all_are_there, NULL, (unsigned)count + 1);
+    for (int i = 0; i < count; i++)
+        if ((errno = pthread_create(&threads[i], NULL, spawn_one, &all_are_there)) != 0) fail("cannot start a thread");
+    long long began = now();
+    pthread_barrier_wait(&all_are_there);
+    for (int i = 0; i < count; i++) pthread_join(threads[i], NULL);
     write_all(peer, line, (size_t)sprintf(line, "%lld\n", now() - began));
+    pthread_barrier_destroy(&all_are_there);
 }
 
 /* A process of its own, since several outputs flow at a time. */

@@ -32,7 +32,7 @@ rounds of what each round says; for bytes that are moved it is the share of the 
 - **our agent**: the shipped static binary, on a Unix socket. **Python agent**: the published one, on a Unix socket.
   The same host asks both, frame by frame, with a connection for each request, as hosts do.
 - **OpenSSH**, **dropbear**: the server on a port of 127.0.0.1, asked by OpenSSH's client over a control connection that is kept
-  open; files go through `cat`. ssh has no ping: a command that does nothing stands for it. Where they serve root, the home is
+  open; where they serve root, a start has an `unshare`, a shell and two mounts before it, some 10 ms; files go through `cat`. ssh has no ping: a command that does nothing stands for it. Where they serve root, the home is
   empty and the shell `/bin/sh`.
 - **floor**: `benches/floor.c`. For `ping`, a connection, 18 bytes and their echo. For `run`, `posix_spawn` and `waitpid`, timed
   where it happens, without a socket. For output, the command piped through `cat` into a connected Unix socket. For files, `read` and `write` of

@@ -143,8 +143,8 @@ impl Competitor for Agent {
                     })
                 })
                 .collect();
-            ready.wait();
             let began = Instant::now();
+            ready.wait();
             for host in hosts {
                 host.join().expect("a host does not panic")?;
             }

@@ -153,8 +153,8 @@ impl Competitor for Ssh {
                     })
                 })
                 .collect();
-            ready.wait();
             let began = Instant::now();
+            ready.wait();
             for host in hosts {
                 host.join().expect("a host does not panic")?;
             }
@@ -208,7 +208,7 @@ impl Competitor for Ssh {
     }
 }
 
-/// Starts a server on a free port and waits until it greets; how long that took.
+/// Starts a server on a free port and waits until it greets; how long it took until it accepted a connection.
 fn launch(program: &SshServer, folder: &Path) -> Result<(Server, u16, Duration)> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let mut command = match program {
@@ -218,15 +218,21 @@ fn launch(program: &SshServer, folder: &Path) -> Result<(Server, u16, Duration)>
     let began = Instant::now();
     let log = File::create(folder.join("log"))?;
     let mut server = Server::start(command.stderr(log))?;
+    let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
     server
-        .wait_until(|| greets(port))
-        .with_context(|| fs::read_to_string(folder.join("log")).unwrap_or_default())?;
-    Ok((server, port, began.elapsed()))
+        .wait_until(|| TcpStream::connect(address(port)).is_ok())
+        .with_context(log)?;
+    let took = began.elapsed();
+    server.wait_until(|| greets(port)).with_context(log)?;
+    Ok((server, port, took))
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 fn greets(port: u16) -> bool {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    TcpStream::connect(address).is_ok_and(|mut stream| stream.read_exact(&mut [0; 4]).is_ok())
+    TcpStream::connect(address(port)).is_ok_and(|mut stream| stream.read_exact(&mut [0; 4]).is_ok())
 }
 
 fn openssh(program: &Path, folder: &Path, port: u16) -> Result<process::Command> {
