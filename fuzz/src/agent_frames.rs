@@ -1,16 +1,18 @@
 //! What a host reads from an agent while a command or a stream runs: answers, credit and output, in order or not.
 //!
-//! A script (`script.rs`), whose flags choose the call. Output is what the frames say; no more input is sent than there was credit for, and
-//! it is the right one; nothing waits for what was not promised.
+//! A script (`script.rs`), whose flags choose the call. A whole response ends the call well, and no other one does; output is what the
+//! frames say; the request is sent, and of the input no more than there was credit for, and the right one; nothing waits for what was not
+//! promised.
 
 use crate::script::{self, Frame, frames_of};
 use crate::socket::{answer, say};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::fuzzing::{relay, run};
 use smolvm_protocol::answer::{Answer, FromAgent};
-use smolvm_protocol::frame::FrameType;
+use smolvm_protocol::frame::{FrameType, MAX_CHUNK_BYTES};
 use smolvm_protocol::request::{ConnectRequest, Request, RunRequest, Target, WINDOW_BYTES};
 use smolvm_protocol::tree::{Order, TreeFrame};
+use std::fmt::Debug;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
@@ -99,12 +101,23 @@ fn check_run(is_early: bool, stream: &[u8], frames: &[Frame], input: &[u8]) {
         );
     }
     let is_whole = ended.is_ok();
-    check_sent(
+    let earned = match is_early {
+        true => 0,
+        // All frames are there at once, and so much is sent before the first is looked at.
+        false => input.len().min(MAX_CHUNK_BYTES),
+    };
+    check_end(credit_of_run(frames), earned, is_whole, &ended);
+    let rest = check_sent(
         &answer(agent),
+        is_early,
         &Request::Run(request),
         frames,
         input,
         is_whole,
+    );
+    assert!(
+        is_early || !is_whole || !rest.is_empty(),
+        "neither input nor its end is sent"
     );
 }
 
@@ -127,9 +140,18 @@ fn check_relay(is_early: bool, stream: &[u8], frames: &[Frame], input: &[u8]) {
         .shutdown(Shutdown::Write)
         .expect("the other end is there");
     let cancel = Cancel::new().expect("there are descriptors left");
-    let end = relay(host.into(), &request, ours.as_fd(), &cancel, &mut || {
-        say(&agent, late)
-    });
+    let credit = credit_of_stream(frames, stream);
+    let end = relay(
+        host.into(),
+        &request,
+        ours.as_fd(),
+        &cancel,
+        &mut || match credit {
+            // An agent that has said all it had to hears the client to its end.
+            Some(_) => (&agent).write_all(late).expect("a socket takes so much"),
+            None => say(&agent, late),
+        },
+    );
     drop(ours);
     let mut arrived = Vec::new();
     // A reset comes behind the bytes.
@@ -147,7 +169,73 @@ fn check_relay(is_early: bool, stream: &[u8], frames: &[Frame], input: &[u8]) {
     if is_whole {
         assert_eq!(arrived, expected, "the client did not get all");
     }
-    check_sent(&answer(agent), &request, frames, input, is_whole);
+    // What came behind the answer is looked at before anything is sent.
+    check_end(credit, 0, is_whole, &end);
+    let rest = check_sent(&answer(agent), is_early, &request, frames, input, is_whole);
+    let is_ended = rest
+        .last()
+        .is_some_and(|frame| frame.frame_type == FrameType::EOF.0);
+    assert!(!is_whole || is_ended, "the client's end is not sent");
+}
+
+/// Checks that a call ends well where the response is whole and its `credit` is `earned`, and that it does not where there is none.
+fn check_end(credit: Option<usize>, earned: usize, is_whole: bool, end: &dyn Debug) {
+    match credit {
+        Some(credit) => assert!(
+            is_whole || credit > earned,
+            "a whole response is none to it: {end:?}"
+        ),
+        None => assert!(!is_whole, "no whole response is one to it: {end:?}"),
+    }
+}
+
+/// What is credited in all up to the answer that ends a command; none where none does.
+fn credit_of_run(frames: &[Frame]) -> Option<usize> {
+    let mut credit = 0usize;
+    for frame in frames.iter().take_while(|frame| frame.is_whole) {
+        match FrameType(frame.frame_type) {
+            FrameType::STDOUT | FrameType::STDERR => {}
+            FrameType::JSON => match FromAgent::parse(&frame.payload).ok()? {
+                FromAgent::Credit(bytes) => credit = credit.saturating_add(bytes),
+                FromAgent::Answer(answer) => {
+                    let is_end = match answer.op.as_deref() {
+                        Some("exit") => answer.exit_code.is_some(),
+                        Some("timeout") => answer.timeout.is_some(),
+                        _ => false,
+                    };
+                    return (answer.ok && is_end).then_some(credit);
+                }
+            },
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// What is credited in all between the answer and the end of a stream; none where it does not end, or something follows.
+fn credit_of_stream(frames: &[Frame], stream: &[u8]) -> Option<usize> {
+    let (answer, frames) = frames.split_first()?;
+    let is_open = |answer: &Frame| {
+        answer.is_whole
+            && answer.frame_type == FrameType::JSON.0
+            && matches!(FromAgent::parse(&answer.payload), Ok(FromAgent::Answer(answer)) if answer.ok)
+    };
+    let (end, frames) = frames.split_last()?;
+    if !is_open(answer) || end.frame_type != FrameType::EOF.0 || frames_of(stream).1 {
+        return None;
+    }
+    let mut credit = 0usize;
+    for frame in frames {
+        match FrameType(frame.frame_type) {
+            FrameType::DATA => {}
+            FrameType::JSON => match FromAgent::parse(&frame.payload).ok()? {
+                FromAgent::Credit(bytes) => credit = credit.saturating_add(bytes),
+                FromAgent::Answer(_) => return None,
+            },
+            _ => return None,
+        }
+    }
+    (end.is_whole && end.payload.is_empty()).then_some(credit)
 }
 
 /// All payload of one type up to the first frame of another than `types`, credit excepted.
@@ -166,16 +254,27 @@ fn payload_of(frames: &[Frame], frame_type: FrameType, types: &[FrameType]) -> V
         .collect()
 }
 
-/// Checks that the host has sent its request, and of the input no more than it had credit for; and that it did not take
-/// credit for what it had not sent, where the response was whole to it.
-fn check_sent(sent: &[u8], request: &Request, frames: &[Frame], input: &[u8], is_whole: bool) {
-    let (sent, is_broken) = frames_of(sent);
+/// Checks that the host has sent its request, but to an agent that was early, and of the input no more than it had credit for;
+/// and that it did not take credit for what it had not sent, where the response was whole to it. The frames behind the request.
+fn check_sent(
+    sent: &[u8],
+    is_early: bool,
+    request: &Request,
+    frames: &[Frame],
+    input: &[u8],
+    is_whole: bool,
+) -> Vec<Frame> {
+    let (mut sent, is_broken) = frames_of(sent);
     assert!(!is_broken);
-    let Some((first, rest)) = sent.split_first() else {
-        return;
+    let is_first = |frame: &Frame| {
+        let json = request.to_json();
+        frame.frame_type == FrameType::JSON.0 && json.as_bytes().starts_with(&frame.payload)
     };
-    let json = request.to_json();
-    assert!(json.as_bytes().starts_with(&first.payload) && first.frame_type == FrameType::JSON.0);
+    match sent.first() {
+        Some(first) if is_first(first) && (is_early || first.is_whole) => drop(sent.remove(0)),
+        _ => assert!(is_early, "the request is not sent"),
+    }
+    let rest = sent;
     let is_answer = |frame: &Frame| {
         frame.frame_type == FrameType::JSON.0
             && matches!(FromAgent::parse(&frame.payload), Ok(FromAgent::Answer(_)))
@@ -211,4 +310,5 @@ fn check_sent(sent: &[u8], request: &Request, frames: &[Frame], input: &[u8], is
         "it takes credit for what it has not sent"
     );
     assert!(input.starts_with(&data), "the input is another one");
+    rest
 }
