@@ -1,8 +1,8 @@
 //! What the agent reads from a host behind its request: input, control frames, and the credit that it gives for them.
 //!
 //! A script (`script.rs`), whose flags choose what is checked: steps say the same however the bytes arrive, and what a plain reading
-//! says; input arrives in order, no byte is credited that was not sent, and a host that keeps to its window is never
-//! refused, one that does not always.
+//! says; input arrives in order and whole, no byte is credited that was not sent, and all but the last few that were handed on
+//! are; a host that keeps to its window is never refused, one that does not always.
 
 use crate::script::{self, Frame, frames_of};
 use smolvm_guest_agent::fuzzing::{Step, carry_input, host_frames};
@@ -23,6 +23,8 @@ const IS_STUCK: u8 = 8;
 /// So many bytes one stands for, and so many the agent reads at once.
 const LONG_BYTES: usize = 1021;
 const PIECE_BYTES: usize = 4096;
+/// Of what is handed on, less than this is not credited.
+const CREDIT_BYTES: usize = 64 * 1024;
 /// A stream is cut into so many at most.
 const MAX_PIECES: usize = 200;
 /// So much is sent in all.
@@ -130,18 +132,40 @@ fn check_flow(flags: u8, stream: &[u8]) {
     };
     // What is credited in all behind each piece.
     let mut credits = Vec::new();
-    let pieces: Vec<&[u8]> = long.chunks(PIECE_BYTES).collect();
+    let mut pieces: Vec<&[u8]> = long.chunks(PIECE_BYTES).collect();
+    let count = pieces.len();
+    let sent_behind = sent_behind_each(&long);
+    // Nothing comes with these: what is kept is handed on once there is room for it.
+    pieces.extend([&[] as &[u8]; 2]);
+    let (is_slow, is_stuck) = (flags & IS_SLOW != 0, flags & IS_STUCK != 0);
     let outcome = carry_input(&pieces, target.as_fd(), &mut |credited| {
+        let at = credits.len();
         credits.push(credited);
-        let is_late = flags & IS_SLOW != 0 && credits.len() % 16 != 0;
-        if !is_late && flags & IS_STUCK == 0 {
-            drain(&mut arrived);
+        let is_late = is_slow && at < count && credits.len() % 16 != 0;
+        if is_late || is_stuck {
+            return;
         }
+        drain(&mut arrived);
+        assert!(
+            credited + CREDIT_BYTES > arrived.len(),
+            "what is handed on is not credited"
+        );
+        // There was room for it since the piece before.
+        let due = at.checked_sub(1).filter(|_| !is_slow);
+        let due = due.map_or(0, |before| sent_behind[before.min(count - 1)]);
+        assert!(arrived.len() >= due, "what was sent is not handed on");
     });
     drain(&mut arrived);
     let outcome = outcome.expect("there are descriptors left");
-    check_credits(&pieces, &sent_behind_each(&long), &credits, &outcome);
+    check_credits(&pieces[..count], &sent_behind, &credits, &outcome);
+    if !matches!(&outcome, Err(sentence) if sentence.starts_with("more than ")) {
+        assert_eq!(outcome.clone().err(), refusal_of(&long));
+    }
     let sent = input_in(&long);
+    assert!(
+        outcome.is_err() || is_stuck || arrived.len() == sent.len(),
+        "a part of the input is lost"
+    );
     assert!(sent.starts_with(&arrived), "the input is another one");
     let credited = credits.last().copied().unwrap_or_default();
     assert!(
@@ -149,6 +173,22 @@ fn check_flow(flags: u8, stream: &[u8]) {
         "{credited} bytes are credited of {}",
         sent.len()
     );
+}
+
+/// The sentence that refuses a stream, but for its window's.
+fn refusal_of(stream: &[u8]) -> Option<String> {
+    let mut has_ended = false;
+    for step in steps(true, stream) {
+        match step {
+            Step::Refused(sentence) => return Some(sentence),
+            Step::Input(_) | Step::End if has_ended => {
+                return Some("input after its end".to_owned());
+            }
+            Step::End => has_ended = true,
+            Step::Input(_) | Step::Control(_) => {}
+        }
+    }
+    None
 }
 
 /// Checks that the window was kept to.

@@ -16,6 +16,7 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 /// Whom a command runs as.
 #[derive(Debug, PartialEq, Eq)]
@@ -168,29 +169,33 @@ fn each_step(
     let mut frames = HostFrames::new(has_input);
     for piece in pieces {
         theirs.write_all(piece)?;
-        // Its peer is there, and it takes the whole piece.
-        let _ = connection.receive_some();
-        loop {
-            let step = match frames.next(&mut connection) {
-                Ok(None) => None,
-                Ok(Some(HostFrame::Input(range))) => {
-                    Some(Step::Input(connection.bytes(range).to_vec()))
+        // Told of anew, whatever was read before.
+        let _ = connection.wait(Some(Instant::now()));
+        while connection.is_readable() {
+            // Its peer is there; a piece may take several calls.
+            let _ = connection.receive_some();
+            while let Some(step) = next_step(&mut frames, &mut connection) {
+                if !take(Some(step)) {
+                    return Ok(());
                 }
-                Ok(Some(HostFrame::End)) => Some(Step::End),
-                Ok(Some(HostFrame::Control(control))) => Some(Step::Control(
-                    control.map_err(|refusal| refusal.sentence().to_owned()),
-                )),
-                Err(Broken::Refused(refusal)) => Some(Step::Refused(refusal.sentence().to_owned())),
-                Err(Broken::Connection(error)) => Some(Step::Refused(error.to_string())),
-            };
-            let is_done = step.is_none();
-            if !take(step) {
-                return Ok(());
             }
-            if is_done {
-                break;
-            }
+        }
+        if !take(None) {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+fn next_step(frames: &mut HostFrames, connection: &mut Connection<'_>) -> Option<Step> {
+    Some(match frames.next(connection) {
+        Ok(None) => return None,
+        Ok(Some(HostFrame::Input(range))) => Step::Input(connection.bytes(range).to_vec()),
+        Ok(Some(HostFrame::End)) => Step::End,
+        Ok(Some(HostFrame::Control(control))) => {
+            Step::Control(control.map_err(|refusal| refusal.sentence().to_owned()))
+        }
+        Err(Broken::Refused(refusal)) => Step::Refused(refusal.sentence().to_owned()),
+        Err(Broken::Connection(error)) => Step::Refused(error.to_string()),
+    })
 }
