@@ -21,6 +21,9 @@ pub(crate) type Nodes = BTreeMap<PathBuf, Node>;
 /// How the names of files that are not there yet begin.
 pub(crate) const TEMPORARY: [&str; 2] = [".smolvm-put-", ".smolvm-get-"];
 
+/// What stands outside, and its mode: a file's is no upload's.
+const OUTSIDE: [(&str, u32); 3] = [("", 0o700), ("dir", 0o700), ("sentinel", 0o604)];
+
 /// `root`, with a file, a folder and links out of it; `outside`, where those lead.
 pub(crate) struct Scratch {
     folder: TempDir,
@@ -47,6 +50,10 @@ impl Scratch {
             ("dangling", "../outside/new"),
         ] {
             symlink(target, root.join(link)).expect("the folder is new");
+        }
+        for (path, mode) in OUTSIDE {
+            let path = outside.join(path);
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
         }
         scratch
     }
@@ -76,6 +83,15 @@ impl Scratch {
             ["outside", "root"],
             "something was written beside the root"
         );
+        // Before the directories' are reset, to the same.
+        for (path, mode) in OUTSIDE {
+            let found = fs::symlink_metadata(self.outside().join(path)).expect("it is there");
+            assert_eq!(
+                found.mode() & 0o7777,
+                mode,
+                "the mode of something outside was changed"
+            );
+        }
         let outside = nodes(&self.outside());
         let expected = [
             (PathBuf::from("dir"), Node::Directory),
@@ -85,12 +101,6 @@ impl Scratch {
             outside,
             Nodes::from(expected),
             "something was written outside"
-        );
-        let sentinel = fs::metadata(self.outside().join("sentinel")).expect("it is there");
-        assert_eq!(
-            sentinel.mode() & 0o7000,
-            0,
-            "the mode of something outside was changed"
         );
         for path in nodes(self.path()).into_keys() {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
