@@ -101,14 +101,9 @@ pub(crate) fn held(agent: &OwnAgent) -> Checked {
             .find(|line| line.starts_with("/dev/pts/"))
             .map(str::to_owned)
     };
-    holds(
-        &format!("root's terminal: {roots}"),
-        terminal(&roots).is_some(),
-    )?;
-    holds(
-        "the terminal was given anew",
-        terminal(&users) != terminal(&roots),
-    )?;
+    let users = terminal(&users).ok_or(format!("the user's terminal: {users}"))?;
+    let roots = terminal(&roots).ok_or(format!("root's terminal: {roots}"))?;
+    holds(&format!("{users} was given anew"), users != roots)?;
     let found = fs::read_to_string(found).map_err(told)?;
     holds(
         &format!("found '{found}'"),
