@@ -173,7 +173,10 @@ const ALL: &[Case<OwnAgent>] = &[
         "kernel_is_told_to_follow_no_links_of_other_users_in_sticky_folders",
         privilege::settings,
     ),
-    ("user_types_nothing_on_a_terminal", privilege::pushed),
+    (
+        "user_types_nothing_on_a_terminal_from_linux_6_2_on_and_what_it_likes_before",
+        privilege::pushed,
+    ),
     (
         "terminal_of_another_user_is_closed_to_a_user",
         privilege::of_another,

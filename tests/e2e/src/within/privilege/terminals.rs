@@ -3,12 +3,12 @@
 use super::super::own_agent::OwnAgent;
 use super::{Attempts, DONE, Folder, REFUSED, USER, attack, told, wait_for_file};
 use crate::client::{Client, frame_of};
-use crate::guest::{Checked, holds};
+use crate::guest::{Checked, holds, same};
 use smolvm_protocol::request::{Request, RunRequest, Shell, Terminal, TerminalSize};
 use std::fs;
 use std::path::Path;
 
-/// Whether a process may type on its terminal; kernels before Linux 6.2 always let it.
+/// Whether a process may type on its terminal; kernels before Linux 6.2 lack it, and always let it.
 const SETTING: &str = "/proc/sys/dev/tty/legacy_tiocsti";
 
 /// A command on a terminal, of the user or root.
@@ -45,10 +45,23 @@ fn program() -> Result<String, String> {
     Ok(std::env::current_exe().map_err(told)?.display().to_string())
 }
 
+/// Whether the kernel is one that can refuse a process to type on its own terminal.
+fn can_refuse() -> Result<bool, String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(told)?;
+    let mut numbers = release.split(|digit: char| !digit.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    match (number(), number()) {
+        (Some(major), Some(minor)) => Ok((major, minor) >= (6, 2)),
+        _ => Err(format!("the kernel's release is '{}'", release.trim_end())),
+    }
+}
+
 pub(crate) fn pushed(agent: &OwnAgent) -> Checked {
     let line = format!("{} attack push", program()?);
     let push = || Ok::<_, String>(Attempts::parse(&shown(agent, &line, true)?));
-    if Path::new(SETTING).exists() {
+    let can_refuse = can_refuse()?;
+    same(SETTING, &Path::new(SETTING).exists(), &can_refuse)?;
+    if can_refuse {
         let refused = push()?;
         holds(
             &format!("{refused:?}"),
