@@ -52,7 +52,7 @@ pub(crate) enum Attack {
     Hold { folder: PathBuf },
     /// Tries to write to each temporary file of an upload into a folder, until the file `over` is there.
     Tamper { folder: PathBuf },
-    /// Puts links to a file in the place of those, until the file `over` is there.
+    /// Puts links to a file in the place of those, and tells of each by a file, until the file `over` is there.
     Swap { folder: PathBuf, victim: PathBuf },
 }
 

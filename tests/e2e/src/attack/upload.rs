@@ -72,8 +72,14 @@ pub(super) fn swap(folder: &Path, victim: &Path) {
     let mut swapped = 0;
     while !is_over(folder) {
         for path in temporary(folder) {
+            // The links are left: one that is taken away again would have the upload fail.
+            if path.is_symlink() {
+                continue;
+            }
             let aside = folder.join(format!("aside-{swapped}"));
-            let taken = fs::rename(&path, aside).and_then(|()| symlink(victim, &path));
+            let taken = fs::rename(&path, aside)
+                .and_then(|()| symlink(victim, &path))
+                .and_then(|()| fs::write(folder.join(format!("swapped-{swapped}")), ""));
             swapped += usize::from(taken.is_ok());
         }
     }

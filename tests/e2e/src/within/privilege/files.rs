@@ -125,23 +125,26 @@ pub(crate) fn swapped(agent: &OwnAgent) -> Checked {
     let victim = Victim::new()?;
     let attacker = Attacker::start(&["swap", &folder.text(), &victim.path.display().to_string()])?;
     let path = folder.path("file");
+    let mode = 0o666;
     for round in 0..ROUNDS {
         let put = Put {
             path: &path,
             owner: USERS,
-            mode: Some(0o666),
+            mode: Some(mode),
             content: CONTENT,
         };
-        let client = begin(agent, &put, || {
-            folder.path(&format!("aside-{round}")).exists()
-        })?;
-        // The link takes the target's name, or that of the temporary file is gone just then.
-        complete(client)?;
+        let swapped = folder.path(&format!("swapped-{round}"));
+        let client = begin(agent, &put, || swapped.exists())?;
+        holds("the upload was refused", complete(client)?)?;
+        // The link has moved to the target; the file itself got what the host asked for.
+        let target = fs::read_link(&path).map_err(told)?;
+        same("what the link leads to", &target, &victim.path)?;
+        is_as_put(&folder.path(&format!("aside-{round}")), mode)?;
+        holds("the victim was touched", victim.is_untouched()?)?;
     }
     folder.say_over()?;
     let swapped = attacker.attempts()?.number("swapped")?;
-    holds(&format!("swapped {swapped} times"), swapped >= ROUNDS)?;
-    holds("the victim was touched", victim.is_untouched()?)?;
+    same("times that it was swapped", &swapped, &ROUNDS)?;
     // As a program would that goes by a name again.
     let link = folder.path("link");
     symlink(&victim.path, &link).map_err(told)?;
