@@ -36,8 +36,12 @@ pub(crate) enum Attack {
     Ambush,
     /// Tries to take a vsock address.
     Bind { cid: u32, port: u32 },
-    /// Connects to a vsock address again and again, until it is killed.
-    Knock { cid: u32, port: u32 },
+    /// Connects to a vsock address again and again, until the file `over` is there; fails where nobody closed a connection.
+    Knock {
+        cid: u32,
+        port: u32,
+        folder: PathBuf,
+    },
     /// Connects to a Unix socket.
     Reach { path: PathBuf },
     /// Opens a file to read and to write.
@@ -61,7 +65,7 @@ pub(crate) fn run(attack: Attack) -> ExitCode {
         Attack::Pry { pid } => pry(pid),
         Attack::Ambush => return ambush(),
         Attack::Bind { cid, port } => tell("bind", VsockListener::bind_with_cid_port(cid, port)),
-        Attack::Knock { cid, port } => knock(cid, port),
+        Attack::Knock { cid, port, folder } => return knock(cid, port, &folder),
         Attack::Reach { path } => tell("connect", UnixStream::connect(path)),
         Attack::Open { path } => {
             tell("read", open(&path, false));
@@ -176,10 +180,26 @@ fn ambush() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn knock(cid: u32, port: u32) {
-    println!("ready");
-    loop {
-        let _ = VsockStream::connect_with_cid_port(cid, port);
+fn knock(cid: u32, port: u32, folder: &Path) -> ExitCode {
+    let mut closed = 0;
+    while !upload::is_over(folder) {
+        // Where the queue is full, the kernel refuses, and the agent hears nothing of it.
+        if let Ok(stream) = VsockStream::connect_with_cid_port(cid, port) {
+            closed += usize::from(is_closed_unasked(stream));
+        }
+    }
+    println!("closed {closed}");
+    ExitCode::from(u8::from(closed == 0))
+}
+
+/// Whether the other side accepts a connection and closes it, though it was sent nothing.
+fn is_closed_unasked(mut stream: VsockStream) -> bool {
+    let read = stream
+        .set_read_timeout(Some(LIMIT))
+        .and_then(|()| stream.read(&mut [0]));
+    match read {
+        Ok(bytes) => bytes == 0,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) const TAMPERED: &[u8] = b"tampered";
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-fn is_over(folder: &Path) -> bool {
+pub(super) fn is_over(folder: &Path) -> bool {
     folder.join("over").exists()
 }
 

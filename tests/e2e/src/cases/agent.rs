@@ -12,6 +12,12 @@ const AT_ONCE: usize = 64;
 const KNOCKER: u32 = 65534;
 const PINGS: usize = 20;
 
+/// A folder that is root's, where the knockers are told to end.
+const KNOCKING: &str = "/tmp/knocking";
+
+/// How many knock at a time.
+const KNOCKERS: usize = 4;
+
 /// A port for a second agent within the guest.
 const SECOND_PORT: u32 = 2048;
 
@@ -99,22 +105,58 @@ fn put_client(guest: &Guest) -> Checked {
         .map_err(|error| error.to_string())
 }
 
+/// The most threads that the agent has while one request looks a hundred times. Those of the requests before may end first.
+fn most_threads(guest: &Guest) -> Result<String, String> {
+    guest.text(&format!(
+        "agent=$({AGENT})
+         threads() {{ sed -n 's/^Threads:[^0-9]*//p' /proc/$agent/status; }}
+         until [ $(threads) -le 2 ]; do :; done
+         for _ in $(seq 100); do threads; done | sort -n | tail -n 1"
+    ))
+}
+
+/// What each knocker told in the end.
+fn end_knocking(guest: &Guest, pids: &str) -> Checked {
+    guest.text(&format!(": >{KNOCKING}/over"))?;
+    for pid in pids.split_ascii_whitespace() {
+        guest.wait_for_death(pid, Duration::from_secs(20))?;
+    }
+    let told = guest.text("cat /tmp/knocked-*")?;
+    println!("measured: connections of each knocker that the agent closed: {told:?}");
+    let reached = told.lines().filter_map(|line| line.strip_prefix("closed "));
+    let reached = reached.filter(|count| *count != "0").count();
+    same("knockers that reached the agent", &reached, &KNOCKERS)
+}
+
 /// Whoever is refused costs the agent no thread and no permit, and the host waits for its turn at most.
 pub(crate) fn knocked(guest: &Guest) -> Checked {
     put_client(guest)?;
-    let start = "for _ in 1 2 3 4; do \
-        setsid /tmp/client attack knock 1 1024 </dev/null >/dev/null 2>&1 & echo $!; done";
-    let mut knock = command(start, None);
+    guest.text(&format!("mkdir {KNOCKING}"))?;
+    let start = format!(
+        "for one in $(seq {KNOCKERS}); do \
+         setsid /tmp/client attack knock 1 1024 {KNOCKING} </dev/null >/tmp/knocked-$one 2>&1 & echo $!; done"
+    );
+    let mut knock = command(&start, None);
     knock.request.user = KNOCKER.to_string().into_bytes();
     let mut pids = Vec::new();
     let started = guest.channel()?.run(&knock, &mut pids, &mut Vec::new());
     started.map_err(|error| error.to_string())?;
     let pids = String::from_utf8_lossy(&pids).replace('\n', " ");
     let answered = (0..PINGS).try_for_each(|_| ping(guest));
+    let threads = most_threads(guest);
     let knocking = guest.text(&format!("for pid in {pids}; do kill -0 $pid || exit; done"));
-    guest.text(&format!("kill -9 {pids}; rm /tmp/client"))?;
+    let reached = end_knocking(guest, &pids);
+    guest.text(&format!(
+        "kill -9 {pids} 2>/dev/null; rm -r /tmp/client {KNOCKING} /tmp/knocked-*"
+    ))?;
     answered?;
-    knocking.map(drop)
+    knocking?;
+    reached?;
+    same(
+        "threads, the looking request's among them",
+        &threads?,
+        &"2".to_owned(),
+    )
 }
 
 pub(crate) fn loopback(guest: &Guest) -> Checked {
