@@ -8,7 +8,9 @@ import errno
 
 import pytest
 from dialogues import BROKEN
-from faults import calls_of, survived
+from faults import calls_of, gives_all_back, survived
+from flow import begun, data, failed
+from host import STDOUT
 from injection import EVERY_TIME
 
 SIZE = 3000
@@ -124,3 +126,14 @@ def test_call_that_fails_for_a_while_costs_requests_of_that_time_alone(traced, d
 def test_agent_that_can_neither_accept_nor_watch_goes_on_once_it_can(traced, dialogue_of, which):
     rules = ("agent", "accept4", 1, errno.EMFILE), ("agent", "epoll_ctl", which, errno.ENOMEM)
     assert endured(traced, dialogue_of("ping", SIZE), *rules) is None
+
+
+def test_input_that_fails_behind_output_is_told_in_the_last_frame(traced):
+    with begun(traced, data(b"first"), cmd="cat") as connection:
+        assert connection.read_frame() == (STDOUT, b"first")
+        with traced.injector.failing(("agent", "write", 1, errno.EIO)) as has_failed:
+            connection.send(data(b"second"))
+            sentence = "agent error: I/O error (os error 5)"
+            assert connection.read_answer().frames == [failed(sentence)]
+            assert has_failed()
+    gives_all_back(traced)

@@ -175,7 +175,7 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                     .answer(&Response::TimedOut { seconds, more }, until)
             }
             Err(Broken::Refused(refusal)) => {
-                log::failure(&"run: its input was refused, and its host told why");
+                log::failure(&"run: its input went no further, and its host was told why");
                 let (_, until) = self.kill()?;
                 self.connection
                     .answer(&Response::Refused(&refusal.of_run()), until)
@@ -329,14 +329,14 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
 
     /// Hands input on, and closes its other end once it is over. One that has got a part only stays open until the
     /// command is killed, which would else take that for all. A terminal that was hung up takes no more, which is no failure.
-    fn hand_on(&mut self) -> Result<(), ConnectionError> {
+    fn hand_on(&mut self) -> Result<(), Broken> {
         if self.input.can_go_on() {
             let sink = self.stdin.as_ref().or(self.outputs.terminal());
             self.input.hand_on(sink.map(|sink| sink.as_fd()));
         }
         let failure = self.input.take_failure();
         if let Some(error) = failure.filter(|_| self.terminal.is_none()) {
-            return Err(ConnectionError::System(error));
+            return Err(Refusal::new(format!("agent error: {error}")).into());
         }
         if self.input.is_over() {
             self.stdin = None;
