@@ -31,11 +31,13 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
     competitors.push(Box::new(
         Agent::start(Name::Ours, ours.clone(), folder.path()).context("our agent")?,
     ));
-    let mut missing = Vec::new();
-    let program = published(arguments);
-    match program.and_then(|program| Agent::start(Name::Python, program, folder.path())) {
-        Ok(agent) => competitors.push(Box::new(agent)),
-        Err(why) => missing.push((Name::Python, format!("{why:#}"))),
+    let mut absent = Vec::new();
+    match published(arguments) {
+        Err(why) => absent.push((Name::Python, Outcome::Skipped(format!("{why:#}")))),
+        Ok(program) => match Agent::start(Name::Python, program, folder.path()) {
+            Ok(agent) => competitors.push(Box::new(agent)),
+            Err(why) => absent.push((Name::Python, Outcome::Failed(format!("{why:#}")))),
+        },
     }
     let sshd = arguments.sshd.clone().map(SshServer::OpenSsh);
     let dropbear = arguments.dropbear.clone().map(SshServer::Dropbear);
@@ -43,18 +45,17 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
         (Name::OpenSsh, sshd, "openssh"),
         (Name::Dropbear, dropbear, "dropbear"),
     ] {
-        let started = program
-            .context(arguments.reason(key))
-            .and_then(|program| Ssh::start(program, folder.path()));
-        match started {
+        let Some(program) = program else {
+            absent.push((name, Outcome::Skipped(arguments.reason(key))));
+            continue;
+        };
+        match Ssh::start(program, folder.path()) {
             Ok(ssh) => competitors.push(Box::new(ssh)),
-            Err(why) => missing.push((name, format!("{why:#}"))),
+            Err(why) => absent.push((name, Outcome::Failed(format!("{why:#}")))),
         }
     }
-    for (name, why) in missing {
-        eprintln!("{} is left out: {why}", name.title());
-        let task = task(Work::Ping);
-        run.results.push(task, name, Outcome::Skipped(why));
+    for (name, outcome) in absent {
+        run.results.push(task(Work::Ping), name, outcome);
     }
     idle(run, &competitors)?;
     run.all(Place::Here, &competitors)?;

@@ -85,7 +85,7 @@ fn print_cases(results: &Results) -> Result<()> {
             }
             Outcome::Skipped(why) => {
                 skipped += 1;
-                println!("skipped {case}, because {why}");
+                println!("skipped, because {why}: {case}");
             }
             Outcome::Failed(why) => {
                 failed += 1;

@@ -53,8 +53,16 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
     eprintln!("VM: {:.1} s", began.elapsed().as_secs_f64());
     let about = &mut run.results.about.machine;
     about.push(("the VM".to_owned(), vm.told.clone()));
+    let floor = match vm.floor(&arguments.floor) {
+        Ok(floor) => floor,
+        Err(error) => {
+            let outcome = Outcome::Failed(format!("{error:#}"));
+            run.results.push(task, Name::Floor, outcome);
+            return Ok(());
+        }
+    };
     let competitors: Vec<Box<dyn Competitor>> = vec![
-        Box::new(vm.floor(&arguments.floor)?),
+        Box::new(floor),
         Box::new(Agent::at(Name::Ours, vm.address(AGENT_PORT), "/tmp/ours-")),
     ];
     run.all(Place::Vm, &competitors)

@@ -183,6 +183,9 @@ pub(crate) fn section(results: &Results) -> String {
 /// The same for a terminal.
 pub(crate) fn text(results: &Results) -> String {
     let mut text = String::new();
+    if results.about.is_quick {
+        text.push_str("A trial with few and small works: its figures mean nothing.\n");
+    }
     for [what, limit, reached, holds] in rows(results) {
         let _ = writeln!(text, "{holds:<13} {what}: {limit}, reached {reached}");
     }
@@ -221,6 +224,16 @@ mod tests {
             told.lines().all(|line| line.starts_with("not measured")),
             "{told}"
         );
+    }
+
+    #[test]
+    fn trial_says_that_its_figures_mean_nothing() {
+        let about = About {
+            is_quick: true,
+            ..About::default()
+        };
+        let told = text(&Results::new(about));
+        assert!(told.starts_with("A trial "), "{told}");
     }
 
     #[test]
