@@ -8,6 +8,7 @@ mod connection;
 mod here;
 mod machine;
 mod memory;
+mod one_processor;
 mod process;
 mod report;
 mod results;

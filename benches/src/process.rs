@@ -104,7 +104,7 @@ fn field(rollup: &str, name: &str) -> Result<u64> {
 }
 
 /// A process and all that descends from it, with the names of their programs; the process first.
-fn family_of(ancestor: u32) -> Vec<(u32, String)> {
+pub(crate) fn family_of(ancestor: u32) -> Vec<(u32, String)> {
     let mut children: BTreeMap<u32, Vec<(u32, String)>> = BTreeMap::new();
     let mut family = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

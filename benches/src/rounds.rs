@@ -3,6 +3,7 @@
 //! What a machine does beside meets all of them alike so; who is first changes from round to round.
 
 use crate::competitor::{Command, Competitor, Name};
+use crate::one_processor::OneProcessor;
 use crate::results::{Outcome, Results, Task};
 use crate::streams;
 use crate::work::{Place, Scale, Work};
@@ -49,6 +50,13 @@ impl Run<'_> {
             Place::Vm => &self.scale.vm_file_bytes,
         };
         let mut tasks = vec![one(Work::Ping), one(Work::RunShell), one(Work::RunBare)];
+        if place == Place::Here {
+            tasks.extend([
+                one(Work::PingOnOneProcessor),
+                one(Work::RunShellOnOneProcessor),
+            ]);
+            tasks.push(one(Work::RunBareOnOneProcessor));
+        }
         tasks.extend([one(Work::AtOnce), one(Work::InARow)]);
         let bytes = Some(self.scale.output_bytes);
         tasks.push(Task {
@@ -185,10 +193,18 @@ fn measure(
         false => count,
     };
     let bytes = task.bytes.unwrap_or(0);
+    let _one_processor = match task.work.is_on_one_processor() {
+        true => Some(OneProcessor::hold()?),
+        false => None,
+    };
     let times = match task.work {
-        Work::Ping => repeat(fewer(scale.pings), || competitor.ping())?,
-        Work::RunShell => return nanoseconds(competitor.runs(Command::Shell, fewer(scale.runs))?),
-        Work::RunBare => return nanoseconds(competitor.runs(Command::Bare, fewer(scale.runs))?),
+        Work::Ping | Work::PingOnOneProcessor => repeat(fewer(scale.pings), || competitor.ping())?,
+        Work::RunShell | Work::RunShellOnOneProcessor => {
+            return nanoseconds(competitor.runs(Command::Shell, fewer(scale.runs))?);
+        }
+        Work::RunBare | Work::RunBareOnOneProcessor => {
+            return nanoseconds(competitor.runs(Command::Bare, fewer(scale.runs))?);
+        }
         Work::InARow => {
             let divisor = match (task.place, name) {
                 (Place::Vm, _) => 50,

@@ -17,9 +17,12 @@ pub(crate) enum Place {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Work {
     Ping,
+    PingOnOneProcessor,
     PingBesideStreams,
     RunShell,
+    RunShellOnOneProcessor,
     RunBare,
+    RunBareOnOneProcessor,
     AtOnce,
     InARow,
     Output,
@@ -59,6 +62,14 @@ impl Work {
             Self::AfterManyLeft => Unit::Count,
             _ => Unit::Nanoseconds,
         }
+    }
+
+    /// Whether whoever takes part shares one processor, so that no wake-up has to reach another.
+    pub(crate) fn is_on_one_processor(self) -> bool {
+        matches!(
+            self,
+            Self::PingOnOneProcessor | Self::RunShellOnOneProcessor | Self::RunBareOnOneProcessor
+        )
     }
 
     /// Whether it is told as bytes moved in a time.

@@ -1,17 +1,18 @@
-//! Pings that have come as a whole when their connection is accepted, as most have on a Unix socket: the main
-//! thread answers them. That costs less than half of what a thread does, and works where there is none to be had.
+//! Pings that come as a whole as soon as their connection is accepted: the main thread answers them. That costs less
+//! than half of what a thread does, and works where there is none to be had.
 //!
 //! Owns those connections until their peers' ends, under the limits that others have after their last frame.
-//! Never waits for a peer, and parses nothing: what is not byte for byte what hosts send is left to a thread, unread.
+//! Waits for a peer's first bytes for a moment alone ([`FIRST_BYTES`]), and parses nothing: what is not byte for byte
+//! what hosts send is left to a thread, unread.
 
 use crate::connection::{LINGER_BETWEEN_BYTES, LINGER_IN_ALL};
 use crate::operation::ping;
 use crate::sys::epoll::{self, Epoll};
-use crate::sys::socket;
+use crate::sys::{file, socket};
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, encode_frame};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What hosts send, in Python and in Rust, the last ours.
 const PINGS: [&[u8]; 3] = [
@@ -23,12 +24,17 @@ const PINGS: [&[u8]; 3] = [
 /// More than any of them as a frame: so that what stands behind one is seen.
 const PEEKED_BYTES: usize = 64;
 
+/// How long a peer that has just connected has to say something, meanwhile no other is accepted: its request follows
+/// within some 10 µs, but the agent is often woken sooner, by the connection itself.
+pub(crate) const FIRST_BYTES: Duration = Duration::from_millis(1);
+
 /// The tokens of these connections begin here.
 pub(crate) const FIRST_TOKEN: u64 = 1 << 32;
 
 /// Connections whose pings are answered; each holds its place in a count.
 #[derive(Debug)]
 pub(crate) struct Pings<Place> {
+    patience: Duration,
     answer: Vec<u8>,
     answered: Vec<Answered<Place>>,
     next_token: u64,
@@ -46,8 +52,10 @@ struct Answered<Place> {
 }
 
 impl<Place> Pings<Place> {
-    pub(crate) fn new() -> Self {
+    /// None yet; a peer has that long for its first bytes.
+    pub(crate) fn new(patience: Duration) -> Self {
         Self {
+            patience,
             answer: encode_frame(FrameType::JSON, ping::pong().to_json().as_bytes()),
             answered: Vec::new(),
             next_token: FIRST_TOKEN,
@@ -61,6 +69,7 @@ impl<Place> Pings<Place> {
         socket: OwnedFd,
         place: Place,
     ) -> Option<(OwnedFd, Place)> {
+        file::comes_within(&socket, self.patience);
         let mut bytes = Vec::with_capacity(PEEKED_BYTES);
         let is_ping = socket::peek(&socket, &mut bytes).is_ok() && is_ping(&bytes);
         if !is_ping || epoll.add(&socket, self.next_token, epoll::IN).is_err() {
@@ -135,7 +144,7 @@ mod tests {
     #[test]
     fn ping_that_has_come_is_answered_and_its_connection_closed_at_the_peers_end() {
         let epoll = Epoll::new().unwrap();
-        let mut pings = Pings::new();
+        let mut pings = Pings::new(FIRST_BYTES);
         assert_eq!(PINGS[2], Request::Ping.to_json().as_bytes());
         for ping in PINGS {
             let (socket, mut peer) = accepted(&encode_frame(FrameType::JSON, ping));
@@ -157,7 +166,7 @@ mod tests {
     #[test]
     fn what_is_not_a_ping_alone_is_given_back_unread() {
         let epoll = Epoll::new().unwrap();
-        let mut pings = Pings::new();
+        let mut pings = Pings::new(FIRST_BYTES);
         let ping = encode_frame(FrameType::JSON, PINGS[0]);
         let longer = [ping.as_slice(), b"x"].concat();
         let other = encode_frame(FrameType::JSON, b"{\"op\": \"run\"}");
@@ -172,9 +181,24 @@ mod tests {
     }
 
     #[test]
+    fn ping_that_comes_a_little_later_than_its_connection_is_answered() {
+        let epoll = Epoll::new().unwrap();
+        let mut pings = Pings::new(Duration::from_secs(10));
+        let (socket, mut peer) = accepted(b"");
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| peer.write_all(&encode_frame(FrameType::JSON, PINGS[0])));
+            assert!(pings.answer(&epoll, socket, ()).is_none());
+            sent.join().unwrap().unwrap();
+        });
+        let mut answer = vec![0; pings.answer.len()];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, pings.answer);
+    }
+
+    #[test]
     fn connection_of_a_silent_peer_is_closed_in_time() {
         let epoll = Epoll::new().unwrap();
-        let mut pings = Pings::new();
+        let mut pings = Pings::new(FIRST_BYTES);
         let (socket, peer) = accepted(&encode_frame(FrameType::JSON, PINGS[0]));
         pings.answer(&epoll, socket, ());
         let began = Instant::now();

@@ -217,7 +217,7 @@ impl Agent {
         let mut guest_ends = false;
         let mut accepting = false;
         let mut resting_until: Option<Instant> = None;
-        let mut pings = Pings::new();
+        let mut pings = Pings::new(pings::FIRST_BYTES);
         while !listeners.is_empty() || self.connections.open() > 0 {
             resting_until = resting_until.filter(|until| *until > Instant::now());
             let may_accept = self.connections.has_room() && resting_until.is_none() && !guest_ends;

@@ -12,8 +12,11 @@ pub(crate) fn title(task: Task, is_quick: bool) -> String {
     let bytes = task.bytes.map(size).unwrap_or_default();
     match task.work {
         Work::Ping => "`ping`".to_owned(),
+        Work::PingOnOneProcessor => "`ping`, on one processor".to_owned(),
         Work::PingBesideStreams => format!("`ping` beside {} streams", scale.streams),
         Work::RunShell => "`sh -c true`".to_owned(),
+        Work::RunShellOnOneProcessor => "`sh -c true`, on one processor".to_owned(),
+        Work::RunBareOnOneProcessor => "`true`, no shell, on one processor".to_owned(),
         Work::RunBare => "`true`, no shell".to_owned(),
         Work::AtOnce => format!(
             "{} of `sh -c true` at once, until the last ends",

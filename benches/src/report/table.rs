@@ -32,8 +32,19 @@ pub(crate) struct Row {
 /// File, title, place, works.
 type Plan = (&'static str, &'static str, Place, &'static [Work]);
 
-const REQUESTS: &[Work] = &[Work::Ping, Work::PingBesideStreams];
-const COMMANDS: &[Work] = &[Work::RunShell, Work::RunBare, Work::InARow, Work::AtOnce];
+const REQUESTS: &[Work] = &[
+    Work::PingOnOneProcessor,
+    Work::Ping,
+    Work::PingBesideStreams,
+];
+const COMMANDS: &[Work] = &[
+    Work::RunShellOnOneProcessor,
+    Work::RunShell,
+    Work::RunBareOnOneProcessor,
+    Work::RunBare,
+    Work::InARow,
+    Work::AtOnce,
+];
 const MEMORY: &[Work] = &[
     Work::IdleResident,
     Work::IdleUnshared,

@@ -46,16 +46,16 @@ fn all(results: &Results) -> Vec<Target> {
     };
     vec![
         target(
-            "`run` of `sh -c true`, median, × spawn and wait",
+            "`run` of `sh -c true` on one processor, median, × spawn and wait",
             AtMost(1.25),
             "",
-            here(Work::RunShell),
+            here(Work::RunShellOnOneProcessor),
         ),
         target(
-            "`run` of `true` without a shell, median, × spawn and wait",
+            "`run` of `true` without a shell, likewise",
             AtMost(1.25),
             "",
-            here(Work::RunBare),
+            here(Work::RunBareOnOneProcessor),
         ),
         target(
             "output, × the relay by `cat`",
@@ -76,10 +76,10 @@ fn all(results: &Results) -> Vec<Target> {
             here(Work::Get),
         ),
         target(
-            "`ping`, median, × a bare echo",
+            "`ping` on one processor, median, × a bare echo",
             AtMost(3.0),
             "",
-            here(Work::Ping),
+            here(Work::PingOnOneProcessor),
         ),
         target(
             "`ping` beside the streams, p99, × its p99 when idle",
