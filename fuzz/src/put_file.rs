@@ -14,7 +14,9 @@ use smolvm_protocol::frame::{FrameType, encode_frame};
 use smolvm_protocol::request::{
     Destination, ExpectedSum, FollowingSum, MAX_CONTROL_BYTES, PutFileRequest, Request,
 };
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Where it goes, and what it is called there: files, a directory, links, and places that are none.
@@ -47,6 +49,8 @@ const HAS_SUM: u8 = 16;
 const IS_SUM_RIGHT: u8 = 32;
 /// Whether a mode is.
 const HAS_MODE: u8 = 64;
+const MODE_ASKED: u32 = 0o640;
+const MODE_UNASKED: u32 = 0o600;
 
 /// In the byte for the size: whether the sum comes in a frame behind all that the script sends.
 const SUM_FOLLOWS: u8 = 128;
@@ -100,7 +104,7 @@ pub fn check(bytes: &[u8]) {
         destination: Ok(Destination {
             path: scratch.path().join(path).as_os_str().as_bytes().to_vec(),
             name: name.map(|name| name.as_bytes().to_vec()),
-            mode: (flags & HAS_MODE != 0).then_some(0o640),
+            mode: (flags & HAS_MODE != 0).then_some(MODE_ASKED),
             sha256: asked,
             ..Destination::default()
         }),
@@ -109,11 +113,17 @@ pub fn check(bytes: &[u8]) {
     serve(request, agent).expect("there are descriptors left");
     let said = answer(host);
     scratch.check(&[]);
+    let mode = match flags & HAS_MODE {
+        0 => MODE_UNASKED,
+        _ => MODE_ASKED,
+    };
     let stored = content.map(|(content, _)| content).zip(PLACES[target]);
     check_answer(&said, stored.is_some());
     let mut after: Nodes = before;
     if let Some((content, place)) = stored {
         after.insert(Path::new(place).to_owned(), Node::File(content));
+        let found = fs::symlink_metadata(scratch.root().join(place)).expect("it is stored");
+        assert_eq!(found.mode() & 0o7777, mode);
     }
     assert_eq!(nodes(&scratch.root()), after);
 }

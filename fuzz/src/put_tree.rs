@@ -1,9 +1,9 @@
 //! A tree into the guest: nothing is written outside of its root, no temporary name stays, and what is confirmed is there; what
-//! is then fetched is the same again.
+//! is then fetched is the same again. A plain tree is confirmed.
 //!
 //! A script (`script.rs`), whose flags choose where the root goes.
 
-use crate::get_tree::{expected, fetch};
+use crate::get_tree::{NEW_PLACE, Sent, expected, fetch};
 use crate::scratch::{Scratch, TEMPORARY, nodes};
 use crate::script::{self, frames_of};
 use crate::socket::{answer, said};
@@ -50,14 +50,22 @@ pub fn check(bytes: &[u8]) {
     scratch.check(&[]);
     let (frames, is_broken) = frames_of(&said);
     assert!(!is_broken && frames.len() <= 1, "a tree has one answer");
+    let sent = expected(&stream, true);
+    let is_due = sent.as_ref().is_some_and(Sent::is_due);
+    if flags & 7 == NEW_PLACE && is_due {
+        assert!(!frames.is_empty(), "a plain tree is not answered");
+    }
     let Some(frame) = frames.first() else {
         return;
     };
     let answer = Answer::parse(&frame.payload).expect("an agent's answers are ones");
     assert_eq!(answer.error.is_none(), answer.ok);
+    if flags & 7 == NEW_PLACE && is_due {
+        assert!(answer.ok, "a plain tree is refused: {answer:?}");
+    }
     if answer.ok {
         let place = place.expect("there is no such place");
-        let sent = expected(&stream, true).expect("it was confirmed");
+        let sent = sent.expect("it was confirmed");
         assert_eq!(answer.entries, Some(sent.entries));
         let found = nodes(&scratch.root());
         for (path, node) in sent.nodes {

@@ -6,6 +6,7 @@ written. What the optimiser merged into its caller counts for the caller.
 usage: size_report.py FILE SHIPPED_BYTES HOW_BUILT NUMBER_OF_FUNCTIONS
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -41,7 +42,7 @@ class Function(NamedTuple):
 
 
 def output_of(*command: str) -> list[str]:
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}).stdout.splitlines()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "LC_ALL": "C"}).stdout.splitlines()
 
 
 def sections_of(file: str) -> list[Section]:

@@ -59,13 +59,13 @@ def difference(what: str, named: set[str] | None, there: set[str], where: str) -
 
 
 def python_packages() -> set[str]:
-    return {found for file in PYTHON_LISTS for found in re.findall(r"^([\w.-]+)==", Path(file).read_text(), re.MULTILINE)}
+    return {found for file in PYTHON_LISTS for found in re.findall(r"^([\w.-]+)==", Path(file).read_text(encoding="utf-8"), re.MULTILINE)}
 
 
 def cases():
     """(what holds, why it does not) of each case."""
-    graph, page = json.loads(output_of("cargo", "metadata", "--locked", "--format-version=1")), PAGE.read_text()
-    allowed = set(tomllib.loads(Path("deny.toml").read_text())["licenses"]["allow"])
+    graph, page = json.loads(output_of("cargo", "metadata", "--locked", "--format-version=1")), PAGE.read_text(encoding="utf-8")
+    allowed = set(tomllib.loads(Path("deny.toml").read_text(encoding="utf-8"))["licenses"]["allow"])
     ours = [package for package in graph["packages"] if package["id"] in graph["workspace_members"]]
     others = [package for package in graph["packages"] if package["id"] not in graph["workspace_members"]]
 
@@ -79,7 +79,7 @@ def cases():
         for package in others
         if package["source"] != REGISTRY
     ]
-    lock = tomllib.loads(Path("Cargo.lock").read_text())["package"]
+    lock = tomllib.loads(Path("Cargo.lock").read_text(encoding="utf-8"))["package"]
     yield "Cargo.lock has the checksum of every crate", [
         f"{package['name']} {package['version']} has none" for package in lock if "source" in package and "checksum" not in package
     ]

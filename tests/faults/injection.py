@@ -8,9 +8,8 @@ import functools
 import mmap
 import re
 import struct
-from pathlib import Path
+import subprocess
 
-HEADER = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"
 CALLS, RULES = 512, 2
 RULE = struct.Struct("6i")
 RULES_AT = 8
@@ -23,8 +22,10 @@ EVERY_TIME = 1 << 30
 
 @functools.cache
 def names():
-    """System calls of x86_64, by number."""
-    found = re.findall(r"^#define __NR_(\w+)\s+(\d+)", Path(HEADER).read_text(), re.MULTILINE)
+    """System calls of x86_64, by number, from the header that the tracer was built with."""
+    preprocessor = ["cc", "-E", "-dM", "-include", "sys/syscall.h", "-x", "c", "/dev/null"]
+    defined = subprocess.run(preprocessor, capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"^#define __NR_(\w+)\s+(\d+)", defined, re.MULTILINE)
     return {int(number): name for name, number in found}
 
 

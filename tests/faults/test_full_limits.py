@@ -105,8 +105,10 @@ def test_command_beyond_its_users_processes_is_refused_by_a_sentence(serve, dial
     dialogue = dialogue_of("run as a user", SIZE)
     # The kernel counts those that there are already.
     with subprocess.Popen(["sleep", "1000"], user=NOBODY) as other:
-        frames = held(agent, dialogue)
-        other.kill()
+        try:
+            frames = held(agent, dialogue)
+        finally:
+            other.kill()
     assert dialogue.outcome(frames) == REFUSED
     assert b"spawn failed: [Errno 11] Resource temporarily unavailable" in frames[-1][1]
     gives_all_back(agent)

@@ -99,7 +99,7 @@ class Soak:
     def run(self, seconds):
         """Asks for that long, or until too much has failed; the agent is stopped behind it."""
         ends = time.monotonic() + seconds
-        watcher = threading.Thread(target=self.invariants.watch, args=(self._over,), name="watcher")
+        watcher = threading.Thread(target=self._watch, name="watcher")
         for thread in (*self._threads, watcher):
             thread.start()
         pause = min(MAX_REST_SECONDS, max(seconds / 6, 2))
@@ -119,6 +119,12 @@ class Soak:
             self.invariants.ends_in_order()
         else:
             self.peak_kib = self.invariants.most_kib
+
+    def _watch(self):
+        try:
+            self.invariants.watch(self._over)
+        except Exception as error:  # then nobody looks any more
+            self.invariants.note(AT_ANY_MOMENT[0], f"the look at it ended: {type(error).__name__}: {shortly(str(error))}")
 
     def _rest(self):
         if not self.turns.rest(60):
@@ -144,7 +150,7 @@ class Soak:
         rests = found.rests_kib or [found.first_kib]
         print(
             f"{sum(self.asked.values())} requests. Resident, KiB: {found.first_kib} idle, at rest {rests[0]} at first,"
-            f" {rests[-1]} at last, {max(rests)} at most (limit {found.rest_limit_kib}), {self.peak_kib} at the peak."
+            f" {rests[-1]} at last, {max(rests)} at the highest (limit {found.rest_limit_kib}), {self.peak_kib} at the peak."
             f" Descriptors: {found.idle[0]} idle, {found.most_descriptors} at most. Looked at at rest {len(rests)} times"
         )
         bad = sum(map(bool, failed.values())) + sum(map(bool, found.findings.values()))

@@ -29,7 +29,7 @@ const TARGET_HELP: &str = "\
 TARGET is a VM's name, cid:N, uds:PATH (a VMM's socket that wants CONNECT) or unix:PATH.
 
 Exit codes: the remote command's own, 128+N if signal N killed it, 124 if its time ran out, \
-125 if the agent or the way to it failed, 126 or 127 if the command could not be started, \
+125 if the agent refused or failed, or the way to it did, 126 or 127 if the command could not be started, \
 130 after Ctrl-C, 2 for a wrong call, 1 for anything else that failed here.";
 
 /// Talks to guest agents, starts microVMs, builds their images.
@@ -283,7 +283,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn limit(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(seconds.abs()),
-        _ => Err("must be a number of seconds, such as 2 or 0.5".to_owned()),
+        _ => Err("must be a number of seconds that is not below 0, such as 2 or 0.5".to_owned()),
     }
 }
 
