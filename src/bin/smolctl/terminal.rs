@@ -46,12 +46,14 @@ impl Terminal {
     /// # Errors
     /// Where it is gone.
     pub(crate) fn raw(&self) -> io::Result<Raw<'_>> {
+        let was_anothers = self.is_anothers();
         let mut raw = Raw {
             terminal: self,
             is_anothers: false,
         };
         raw.enter()?;
-        raw.is_anothers = self.is_anothers();
+        // Not where it was ours: we may have been stopped since, and it is then no longer ours to change.
+        raw.is_anothers = was_anothers && self.is_anothers();
         Ok(raw)
     }
 }
