@@ -4,6 +4,7 @@
 //! that whatever is under way can end the remote command and clean up before we end. A signal that our
 //! starter has had ignored, as nohup(1) does, stays ignored.
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use smolvm_host::cancel::Cancel;
 use std::fs;
@@ -45,6 +46,18 @@ impl Interrupt {
     }
 }
 
+/// Starts threads by `start` that take no signal, so that all come to the calling one, which has handled those that have
+/// come together before it goes on. With several threads, each could take one of them.
+pub(crate) fn with_signals_kept_here<T>(start: impl FnOnce() -> T) -> T {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let started = start();
+    if let Ok(before) = before {
+        // It fails for a wrong way to set it alone (`pthread_sigmask(3)`).
+        let _ = before.thread_set_mask();
+    }
+    started
+}
+
 /// The mask of ignored signals in a `/proc/<pid>/status`, signal 1 the lowest bit; none where it does
 /// not tell.
 fn ignored_signals(status: &str) -> u64 {
@@ -58,6 +71,22 @@ fn ignored_signals(status: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
+
+    /// The calling thread's mask of blocked signals, as the kernel tells it.
+    fn blocked() -> String {
+        let status = fs::read_to_string("/proc/thread-self/status").expect("there is a /proc");
+        let line = status.lines().find(|line| line.starts_with("SigBlk:"));
+        line.expect("a thread has a mask").to_owned()
+    }
+
+    #[test]
+    fn thread_takes_no_signal_and_who_starts_it_takes_those_of_before() {
+        let before = blocked();
+        let thread = with_signals_kept_here(|| thread::spawn(blocked));
+        assert_ne!(thread.join().expect("it ends"), before);
+        assert_eq!(blocked(), before);
+    }
 
     #[test]
     fn mask_of_ignored_signals_is_read_or_empty() {

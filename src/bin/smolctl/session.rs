@@ -4,6 +4,7 @@
 //! command's own thread sends them, and prints what comes. Refuses to know exit codes.
 
 use crate::escape::{Escapes, HELP};
+use crate::interrupt::with_signals_kept_here;
 use crate::terminal::{Raw, Terminal};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionbio};
@@ -52,7 +53,8 @@ pub(crate) fn hold(
     if let Some(term) = std::env::var_os("TERM").filter(|term| !term.is_empty()) {
         command = command.term(term);
     }
-    let mut child = command.spawn()?;
+    // Who is continued behind another job after a signal to end must know of that one first, or stops again for good.
+    let mut child = with_signals_kept_here(|| command.spawn())?;
     let stdin = child.take_stdin().expect("it is piped, and taken once");
     let mut session = Session {
         terminal,
