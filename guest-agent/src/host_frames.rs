@@ -27,7 +27,7 @@ pub(crate) enum HostFrame {
 #[derive(Debug)]
 pub(crate) enum Broken {
     Connection(ConnectionError),
-    /// It has sent what it may not.
+    /// The request ends with this sentence: mostly, the host has sent what it may not.
     Refused(Refusal),
 }
 

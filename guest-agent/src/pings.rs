@@ -1,8 +1,8 @@
-//! Pings that come as a whole as soon as their connection is accepted: the main thread answers them. That costs less
-//! than half of what a thread does, and works where there is none to be had.
+//! Pings that are there as a whole when their connection is accepted, or come in one piece a moment later: the main
+//! thread answers them. That costs less than half of what a thread does, and works where there is none to be had.
 //!
 //! Owns those connections until their peers' ends, under the limits that others have after their last frame.
-//! Waits for a peer's first bytes for a moment alone ([`FIRST_BYTES`]), and parses nothing: what is not byte for byte
+//! Waits for a peer's first bytes no longer than [`FIRST_BYTES`], and parses nothing: what is not byte for byte
 //! what hosts send is left to a thread, unread.
 
 use crate::connection::{LINGER_BETWEEN_BYTES, LINGER_IN_ALL};
@@ -10,7 +10,7 @@ use crate::operation::ping;
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::{file, socket};
 use smolvm_protocol::frame::{FrameHeader, FrameType, HEADER_BYTES, encode_frame};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,8 @@ const PINGS: [&[u8]; 3] = [
 /// More than any of them as a frame: so that what stands behind one is seen.
 const PEEKED_BYTES: usize = 64;
 
-/// How long a peer that has just connected has to say something, meanwhile no other is accepted: its request follows
-/// within some 10 µs, but the agent is often woken sooner, by the connection itself.
+/// How long a peer that has been accepted has to say something. Meanwhile the main thread does nothing else: other peers
+/// and a stop wait. On a Unix socket a request follows within some 10 µs, on vsock after a round trip.
 pub(crate) const FIRST_BYTES: Duration = Duration::from_millis(1);
 
 /// The tokens of these connections begin here.
@@ -52,7 +52,7 @@ struct Answered<Place> {
 }
 
 impl<Place> Pings<Place> {
-    /// None yet; a peer has that long for its first bytes.
+    /// No pings yet; `patience` is how long a peer has for its first bytes.
     pub(crate) fn new(patience: Duration) -> Self {
         Self {
             patience,
@@ -69,9 +69,13 @@ impl<Place> Pings<Place> {
         socket: OwnedFd,
         place: Place,
     ) -> Option<(OwnedFd, Place)> {
-        file::comes_within(&socket, self.patience);
         let mut bytes = Vec::with_capacity(PEEKED_BYTES);
-        let is_ping = socket::peek(&socket, &mut bytes).is_ok() && is_ping(&bytes);
+        let mut peeked = socket::peek(&socket, &mut bytes);
+        let is_silent = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+        if peeked.as_ref().is_err_and(is_silent) && file::comes_within(&socket, self.patience) {
+            peeked = socket::peek(&socket, &mut bytes);
+        }
+        let is_ping = peeked.is_ok() && is_ping(&bytes);
         if !is_ping || epoll.add(&socket, self.next_token, epoll::IN).is_err() {
             return Some((socket, place));
         }

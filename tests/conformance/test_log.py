@@ -50,7 +50,7 @@ def test_refused_input_and_broken_streams_are_told_in_a_line_each_without_conten
     with listening(agent.patience) as target:
         for number, sent in enumerate([flow.END + flow.data(secret), frame(2, secret), flow.data(secret * 100_000)]):
             assert flow.ask(agent, sent, cmd="exec sleep 1000").last.startswith(b'{"ok": false')
-            assert "run: its input went no further" in logged_lines(agent, number + 1, agent.patience)[-1]
+            assert "run: its input is refused" in logged_lines(agent, number + 1, agent.patience)[-1]
         before = len(agent.logged().splitlines())
         with opened(agent, target) as (connection, _):
             connection.send(flow.data(secret) + frame(1, secret))

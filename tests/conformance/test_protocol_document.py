@@ -20,8 +20,9 @@ def sources(*patterns):
         (r"`(test_\w+)`", ["tests/conformance/test_*.py"], r"^def (test_\w+)\("),
         (r"`e2e: (\w+)`", ["tests/e2e/src/cases.rs", "tests/e2e/src/within.rs"], r'^\s*\(?"(\w+)",'),
         (r"`unit: (\w+)`", ["protocol/src/**/*.rs", "guest-agent/src/**/*.rs"], r"^\s*fn (\w+)\("),
+        (r"`faults: (\w+)`", ["tests/faults/test_*.py"], r"^def (test_\w+)\("),
     ],
-    ids=["conformance", "e2e", "unit"],
+    ids=["conformance", "e2e", "unit", "faults"],
 )
 def test_every_case_that_the_protocol_names_exists(named, patterns, definition):
     wanted = set(re.findall(named, DOCUMENT))

@@ -137,3 +137,4 @@ def test_input_that_fails_behind_output_is_told_in_the_last_frame(traced):
             assert connection.read_answer().frames == [failed(sentence)]
             assert has_failed()
     gives_all_back(traced)
+    assert "run: its input cannot be handed on: I/O error" in traced.logged()

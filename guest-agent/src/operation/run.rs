@@ -175,7 +175,6 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                     .answer(&Response::TimedOut { seconds, more }, until)
             }
             Err(Broken::Refused(refusal)) => {
-                log::failure(&"run: its input went no further, and its host was told why");
                 let (_, until) = self.kill()?;
                 self.connection
                     .answer(&Response::Refused(&refusal.of_run()), until)
@@ -220,7 +219,11 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
                 self.connection.receive_some()?;
                 self.hears_more = true;
             }
-            self.hear()?;
+            self.hear().inspect_err(|broken| {
+                if matches!(broken, Broken::Refused(_)) {
+                    log::failure(&"run: its input is refused, and its host told why");
+                }
+            })?;
             self.hand_on()?;
             self.send_frames()?;
         }
@@ -327,16 +330,18 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         })
     }
 
-    /// Hands input on, and closes its other end once it is over. One that has got a part only stays open until the
-    /// command is killed, which would else take that for all. A terminal that was hung up takes no more, which is no failure.
-    fn hand_on(&mut self) -> Result<(), Broken> {
+    /// Hands input on, and closes its other end once it is over. Where that has got only a part, it stays open until the
+    /// command is killed: the command would else take the part for all. Whatever a terminal's error is, it is hung up, which is no
+    /// failure.
+    fn hand_on(&mut self) -> Result<(), Refusal> {
         if self.input.can_go_on() {
             let sink = self.stdin.as_ref().or(self.outputs.terminal());
             self.input.hand_on(sink.map(|sink| sink.as_fd()));
         }
         let failure = self.input.take_failure();
         if let Some(error) = failure.filter(|_| self.terminal.is_none()) {
-            return Err(Refusal::new(format!("agent error: {error}")).into());
+            log::failure(&format_args!("run: its input cannot be handed on: {error}"));
+            return Err(Refusal::new(format!("agent error: {error}")));
         }
         if self.input.is_over() {
             self.stdin = None;
