@@ -55,6 +55,7 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
         }
     }
     for (name, outcome) in absent {
+        eprintln!("{} takes no part: {}", name.title(), outcome.reason());
         run.results.push(task(Work::Ping), name, outcome);
     }
     idle(run, &competitors)?;

@@ -7,7 +7,7 @@ pub(crate) mod targets;
 
 use crate::competitor::Name;
 use crate::results::{Outcome, Results};
-use crate::work::{Place, Work};
+use crate::work::Place;
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
@@ -40,9 +40,9 @@ rounds of what each round says; for bytes that are moved it is the share of the 
   output is copied by `read` and `write`.
 - Uploads are sent from memory and downloads are discarded, ssh's uploads come from a file; files are in `/dev/shm` where that is large
   enough. Works that would take ssh minutes are done fewer times: \"samples\" says how often.
-- On one processor: this program, the servers and their commands share one, and what is told is what a request costs. Elsewhere the
-  scheduler chooses at each wake-up whether another processor, which may sleep, has to be woken: on a virtual machine that alone takes longer than a ping,
-  and it comes out otherwise in another run, for the floor as for anybody.
+- On one processor, on this machine and not in the VM: this program, the servers and their commands share one, and what is told is what a
+  request costs. Elsewhere the scheduler chooses at each wake-up whether another processor, which may sleep, has to be woken: that may take
+  longer than a ping, and comes out otherwise in another run, for the floor as for anybody.
 - Beside streams: as many commands write without end, and one thread reads them all, as one host would; meanwhile the pings.
 - Misused: 64 hosts send nearly 64 KiB of a request and stall; 64 inputs of commands and 64 forwarded streams are full, as far as
   credit goes, while a request of 16 MiB arrives.
@@ -92,19 +92,20 @@ fn about(results: &Results) -> String {
 fn left_out(results: &Results) -> String {
     let mut lines = Vec::new();
     for each in &results.measurements {
-        let work = figure::title(each.task, results.about.is_quick);
+        let place = match each.task.place {
+            Place::Here => "",
+            Place::Vm => " in a VM",
+        };
+        // Who takes no part is told of once.
+        let work = match results.has_measured(each.task.place, each.competitor) {
+            true => figure::title(each.task, results.about.is_quick),
+            false => "all of it".to_owned(),
+        };
         let name = each.competitor.title();
         match &each.outcome {
             Outcome::Rounds(_) => {}
-            Outcome::Skipped(why) if each.task.work == Work::Ping => {
-                let place = match each.task.place {
-                    Place::Here => "",
-                    Place::Vm => " in a VM",
-                };
-                lines.push(format!("- {name}{place}, all of it: {why}"));
-            }
-            Outcome::Skipped(why) => lines.push(format!("- {name}, {work}: {why}")),
-            Outcome::Failed(why) => lines.push(format!("- {name}, {work}: failed: {why}")),
+            Outcome::Skipped(why) => lines.push(format!("- {name}{place}, {work}: {why}")),
+            Outcome::Failed(why) => lines.push(format!("- {name}{place}, {work}: failed: {why}")),
         }
     }
     if lines.is_empty() {
@@ -126,6 +127,7 @@ const NAMES: [Name; 5] = [
 mod tests {
     use super::*;
     use crate::results::{About, Task};
+    use crate::work::Work;
 
     fn results() -> Results {
         let mut results = Results::new(About {
@@ -147,6 +149,14 @@ mod tests {
         results.push(task(Work::Ping, None), Name::Ours, rounds(&[25_000]));
         let why = || Outcome::Skipped("there is none here".to_owned());
         results.push(task(Work::Ping, None), Name::Dropbear, why());
+        let failed = |why: &str| Outcome::Failed(why.to_owned());
+        let in_a_vm = Task {
+            place: Place::Vm,
+            ..task(Work::Ping, None)
+        };
+        results.push(in_a_vm, Name::Floor, failed("it does not listen"));
+        let small = task(Work::Put, Some(1 << 10));
+        results.push(small, Name::Ours, failed("the disk is full"));
         let mib = Some(1 << 20);
         results.push(task(Work::Put, mib), Name::Floor, rounds(&[1_000_000]));
         results.push(task(Work::Put, mib), Name::Ours, rounds(&[2_000_000]));
@@ -180,6 +190,8 @@ mod tests {
             "| 1 MiB | our agent | 524 MB/s | 2 ms | 2 ms | 0.50 | 2 |",
             "![put_file](img/bench-put.svg)",
             "- dropbear, all of it: there is none here",
+            "- floor in a VM, all of it: failed: it does not listen",
+            "- our agent, 1 KiB: failed: the disk is full",
             "| `ping` on one processor, median, × a bare echo | at most 3.00 | 2.50 | yes |",
         ] {
             assert!(page.contains(expected), "{expected}\n{page}");

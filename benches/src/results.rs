@@ -61,6 +61,16 @@ pub(crate) enum Outcome {
     Failed(String),
 }
 
+impl Outcome {
+    /// Why it was not measured; empty where it was.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::Rounds(_) => "",
+            Self::Skipped(why) | Self::Failed(why) => why,
+        }
+    }
+}
+
 impl Results {
     pub(crate) fn new(about: About) -> Self {
         Self {
@@ -96,6 +106,15 @@ impl Results {
     pub(crate) fn has_any(&self) -> bool {
         let mut outcomes = self.measurements.iter().map(|each| &each.outcome);
         outcomes.any(|outcome| !matches!(outcome, Outcome::Skipped(_)))
+    }
+
+    /// Whether anything of that competitor's has worked there.
+    pub(crate) fn has_measured(&self, place: Place, competitor: Name) -> bool {
+        let mut its = self
+            .measurements
+            .iter()
+            .filter(|each| each.competitor == competitor);
+        its.any(|each| each.task.place == place && matches!(each.outcome, Outcome::Rounds(_)))
     }
 
     /// The rounds of a measurement that worked.

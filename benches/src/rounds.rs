@@ -38,7 +38,7 @@ impl Run<'_> {
         !self.tasks(place).is_empty()
     }
 
-    /// The works of a place, in the report's order.
+    /// The works of a place.
     fn tasks(&self, place: Place) -> Vec<Task> {
         let one = |work| Task {
             place,
@@ -51,11 +51,12 @@ impl Run<'_> {
         };
         let mut tasks = vec![one(Work::Ping), one(Work::RunShell), one(Work::RunBare)];
         if place == Place::Here {
-            tasks.extend([
-                one(Work::PingOnOneProcessor),
-                one(Work::RunShellOnOneProcessor),
-            ]);
-            tasks.push(one(Work::RunBareOnOneProcessor));
+            let on_one = [
+                Work::PingOnOneProcessor,
+                Work::RunShellOnOneProcessor,
+                Work::RunBareOnOneProcessor,
+            ];
+            tasks.extend(on_one.map(one));
         }
         tasks.extend([one(Work::AtOnce), one(Work::InARow)]);
         let bytes = Some(self.scale.output_bytes);

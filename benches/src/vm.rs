@@ -57,7 +57,10 @@ pub(crate) fn measure(run: &mut Run<'_>, arguments: &RunArguments) -> Result<()>
         Ok(floor) => floor,
         Err(error) => {
             let outcome = Outcome::Failed(format!("{error:#}"));
+            eprintln!("nothing is measured in the VM: {}", outcome.reason());
             run.results.push(task, Name::Floor, outcome);
+            let why = Outcome::Skipped("there is no floor to hold it against".to_owned());
+            run.results.push(task, Name::Ours, why);
             return Ok(());
         }
     };

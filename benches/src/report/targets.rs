@@ -52,10 +52,22 @@ fn all(results: &Results) -> Vec<Target> {
             here(Work::RunShellOnOneProcessor),
         ),
         target(
-            "`run` of `true` without a shell, likewise",
+            "the same wherever the scheduler places it",
+            AtMost(1.25),
+            "",
+            here(Work::RunShell),
+        ),
+        target(
+            "`run` of `true` without a shell on one processor, median, × spawn and wait",
             AtMost(1.25),
             "",
             here(Work::RunBareOnOneProcessor),
+        ),
+        target(
+            "the same wherever the scheduler places it",
+            AtMost(1.25),
+            "",
+            here(Work::RunBare),
         ),
         target(
             "output, × the relay by `cat`",
@@ -80,6 +92,12 @@ fn all(results: &Results) -> Vec<Target> {
             AtMost(3.0),
             "",
             here(Work::PingOnOneProcessor),
+        ),
+        target(
+            "the same wherever the scheduler places it",
+            AtMost(3.0),
+            "",
+            here(Work::Ping),
         ),
         target(
             "`ping` beside the streams, p99, × its p99 when idle",
