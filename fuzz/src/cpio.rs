@@ -13,9 +13,20 @@ pub fn check(archive: &[u8]) {
     let found = of_initramfs(archive);
     match plainly(archive) {
         Some(expected) => assert_eq!(found.expect("it is a whole archive"), expected),
-        // A sign in a number is nobody's, and nothing is said of it here.
-        None => assert!(found.is_err() || archive.contains(&b'+'), "{found:?}"),
+        // Our reader takes a sign in a number, a plain reading does not; nobody writes one.
+        None => assert!(found.is_err() || has_sign(archive), "{found:?}"),
     }
+}
+
+/// Whether a header has a sign where a digit should be; headers begin at multiples of four.
+fn has_sign(archive: &[u8]) -> bool {
+    let headers = archive
+        .chunks(4)
+        .enumerate()
+        .map(|(at, _)| &archive[4 * at..]);
+    headers
+        .filter(|rest| rest.starts_with(b"07070"))
+        .any(|rest| rest[..HEADER_BYTES.min(rest.len())].contains(&b'+'))
 }
 
 fn plainly(archive: &[u8]) -> Option<Listing> {
