@@ -123,8 +123,9 @@ class Soak:
     def _watch(self):
         try:
             self.invariants.watch(self._over)
-        except Exception as error:  # then nobody looks any more
-            self.invariants.note(AT_ANY_MOMENT[0], f"the look at it ended: {type(error).__name__}: {shortly(str(error))}")
+        except Exception as error:  # from here on nobody watches
+            for name in AT_ANY_MOMENT:
+                self.invariants.note(name, f"watching ended: {type(error).__name__}: {shortly(str(error))}")
 
     def _rest(self):
         if not self.turns.rest(60):
