@@ -52,7 +52,7 @@ fn plainly(archive: &[u8]) -> Option<Listing> {
             .trim_end_matches('\0');
         let content_at = (name_at + name_bytes).next_multiple_of(4);
         if name == TRAILER {
-            let rest = archive.get((content_at + size).next_multiple_of(4)..)?;
+            let rest = archive.get(content_at..).filter(|_| size == 0)?;
             return rest.iter().all(|byte| *byte == 0).then_some(listing);
         }
         let content = archive.get(content_at..content_at.checked_add(size)?)?;

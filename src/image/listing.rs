@@ -74,6 +74,11 @@ pub fn of_initramfs(mut archive: impl Read) -> io::Result<Listing> {
         let mut reader = cpio::newc::Reader::new(archive)?;
         let entry = reader.entry().clone();
         if entry.is_trailer() {
+            if entry.file_size() > 0 {
+                return Err(io::Error::other(
+                    "its end says that content follows, which no archive's does; it is cut or damaged",
+                ));
+            }
             return check_is_end(reader.finish()?).map(|()| listing);
         }
         let number = DeviceNumber {
@@ -254,6 +259,19 @@ mod tests {
         archive.extend(archive_of("b"));
         let error = of_initramfs(archive.as_slice()).unwrap_err().to_string();
         assert!(error.contains("another archive stands behind"), "{error}");
+    }
+
+    #[test]
+    fn archive_whose_end_promises_content_is_refused() {
+        let mut archive = cpio::newc::trailer(Vec::new()).unwrap();
+        assert!(of_initramfs(archive.as_slice()).unwrap().is_empty());
+        // The size's last digit.
+        archive[61] = b'8';
+        for cut in [0, 8] {
+            archive.resize(archive.len() + cut, 0);
+            let error = of_initramfs(archive.as_slice()).unwrap_err().to_string();
+            assert!(error.contains("content follows"), "{error}");
+        }
     }
 
     #[test]
