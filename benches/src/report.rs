@@ -192,7 +192,7 @@ mod tests {
             "- dropbear, all of it: there is none here",
             "- floor in a VM, all of it: failed: it does not listen",
             "- our agent, 1 KiB: failed: the disk is full",
-            "| `ping` on one processor, median, × a bare echo | at most 3.00 | 2.50 | yes |",
+            "| `ping` on one processor, median, × a bare echo | at most 3.00 | 2.500 | yes |",
         ] {
             assert!(page.contains(expected), "{expected}\n{page}");
         }
