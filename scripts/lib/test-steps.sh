@@ -9,11 +9,11 @@ PASSED=0 FAILED=0 SKIPPED=0
 # A step that ends by itself on Ctrl-C must not make way for the next one.
 trap 'exit 130' INT
 trap 'exit 143' TERM
-FAILED_STEPS=()
+FAILED_STEPS=() FAILURES=()
 
 # step NAME COMMAND…: runs one step; its output is shown when it fails, else only its last line.
 step() {
-    local name=$1 log=$LOGS/$1.log started=$SECONDS status=0 counts passed failed skipped closing_lines
+    local name=$1 log=$LOGS/$1.log started=$SECONDS status=0 counts passed failed skipped closing_lines failure
     shift
     say "── $name: $*"
     timeout --kill-after=30 "$STEP_SECONDS" "$@" >"$log" 2>&1 </dev/null || status=$?
@@ -31,6 +31,7 @@ step() {
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
     if [ "$status" != 0 ] || [ "$failed" != 0 ]; then
         FAILED_STEPS+=("$name")
+        while read -r failure; do FAILURES+=("$name: $failure"); done < <(failures_of "$log")
         tail -n 200 "$log" >&2
     fi
     grep -aE '^SKIPPED|^(test )?skipped, because' "$log" >&2 || true
@@ -61,8 +62,21 @@ counts_of() {
     ' "$1"
 }
 
+# failures_of LOG: what failed, by name, a line each; said once more at the end, where a long log's reader looks first.
+failures_of() {
+    awk '
+        # pytest and ours: FAILED test_a.py::test_b - why, FAILED  case: why
+        /^(FAILED|ERROR) / { print substr($0, 1, 300) }
+        # cargo test: a list behind the second of two headings
+        /^failures:$/ { listed = 1; next }
+        listed && /^    [^ ]+$/ { print $1; next }
+        { listed = 0 }
+    ' "$1" | head -n 20
+}
+
 # finish_steps: the closing line, and the exit code.
 finish_steps() {
+    [ ${#FAILURES[@]} = 0 ] || printf 'failed in %s\n' "${FAILURES[@]}" >&2
     [ ${#FAILED_STEPS[@]} = 0 ] || say "failed: ${FAILED_STEPS[*]} (logs in target/test-logs)"
     say "took $((SECONDS / 60)) min $((SECONDS % 60)) s"
     printf '%s passed, %s failed, %s skipped\n' "$PASSED" "$FAILED" "$SKIPPED"

@@ -34,5 +34,10 @@ smolvm-e2e drive "cid:$cid" --guest-program bin/smolvm-e2e --max-transfer-mib 8 
 smolvm-e2e snapshot "$cid" "$qemu" --program "$here/bin/qemu-system-x86_64" \
     --arguments "$here/qemu.arguments" --monitor "$here/qmp" --folder "$here/saved" ||
     status=$?
+if [ "$status" != 0 ]; then
+    # Removing the VM removes them.
+    echo "the inner guest's console, and what its QEMU said:"
+    tail -n 30 state/vms/*/console.log state/vms/*/qemu.log || true
+fi
 smolctl vm rm --force inner || status=$?
 exit "$status"

@@ -65,6 +65,16 @@ impl SavedVm {
         }
     }
 
+    /// What has become of the QEMU that has the VM, for who asks why the guest does not answer.
+    fn qemu_now(&self) -> String {
+        if !self.qemu().is_ok_and(is_running) {
+            return "its QEMU has ended".to_owned();
+        }
+        let status = Monitor::connect(&self.monitor)
+            .and_then(|mut monitor| monitor.query("query-status", "status"));
+        format!("its QEMU says {status:?}")
+    }
+
     pub(super) fn guest(&self) -> Guest {
         Guest::reached_at(address(self.cid))
     }
@@ -75,7 +85,7 @@ impl SavedVm {
         Channel::new(address(self.cid))
             .map_err(|error| error.to_string())?
             .wait_ready(READY_LIMIT)
-            .map_err(|error| format!("the restored agent: {error}"))?;
+            .map_err(|error| format!("the restored agent: {error}; {}", self.qemu_now()))?;
         let took = began.elapsed().as_millis();
         println!("measured: the restored agent answered after {took} ms");
         Ok(self.guest())
