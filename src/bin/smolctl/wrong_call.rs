@@ -156,7 +156,15 @@ mod tests {
             ),
             (
                 "smolctl vm start --memory 1",
-                "--memory <MIB> cannot be '1': 1 is not in 64..=1048576",
+                "--memory <MIB> cannot be '1': give a number from 64 to 1048576",
+            ),
+            (
+                "smolctl vm start --memory -5",
+                "--memory <MIB> cannot be '-5': give a number from 64 to 1048576",
+            ),
+            (
+                "smolctl vm start --cpus 2x",
+                "--cpus <N> cannot be '2x': give a number from 1 to 255",
             ),
         ] {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();

@@ -29,7 +29,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// What to save and restore.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The VM's CID; the next one is used as well.
+    /// The VM's CID; the next one that is not this machine's own is used as well.
     cid: u32,
     /// The process id of its QEMU.
     qemu: u32,
@@ -126,7 +126,7 @@ fn at_rest(vm: &RefCell<SavedVm>) -> Checked {
 fn under_another_cid(vm: &RefCell<SavedVm>) -> Checked {
     let mut vm = vm.borrow_mut();
     let old = vm.cid();
-    let new = GuestCid::new(old.number() + 1).ok_or("there is no next CID")?;
+    let new = next_cid(old)?;
     vm.end()?;
     vm.restore("rest", new)?;
     let guest = vm.ready_guest()?;
@@ -141,6 +141,14 @@ fn under_another_cid(vm: &RefCell<SavedVm>) -> Checked {
         Err(error) if error.contains("no running VM of this host has that CID") => Ok(()),
         other => Err(format!("the old CID: {other:?}")),
     }
+}
+
+/// Another CID for a guest. The kernel gives none the CID that this machine, a guest itself, is reached by.
+fn next_cid(old: GuestCid) -> Result<GuestCid, String> {
+    let own = vsock::get_local_cid().ok();
+    let next = (old.number() + 1..).find(|number| Some(*number) != own);
+    next.and_then(GuestCid::new)
+        .ok_or_else(|| "there is no next CID".to_owned())
 }
 
 /// By `smolctl`, which is on the PATH there.

@@ -51,12 +51,12 @@ pub(crate) struct VmStartArguments {
     #[arg(long)]
     pub(crate) machine: Option<Machine>,
     /// Memory in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 256,
-          value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    #[arg(long, value_name = "MIB", default_value_t = 256, allow_negative_numbers = true,
+          value_parser = number::<64, 1_048_576>)]
     pub(crate) memory: u32,
     /// Number of CPUs
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=255))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+          value_parser = number::<1, 255>)]
     pub(crate) cpus: u32,
     /// Use KVM or fail
     #[arg(long, conflicts_with = "tcg")]
@@ -174,4 +174,12 @@ pub(crate) enum LogOf {
     Qemu,
     /// The vsock device
     Device,
+}
+
+/// A number within bounds, both allowed.
+fn number<const MIN: u32, const MAX: u32>(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+        _ => Err(format!("give a number from {MIN} to {MAX}")),
+    }
 }

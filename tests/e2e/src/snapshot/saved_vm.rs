@@ -91,13 +91,15 @@ impl SavedVm {
         Ok(self.guest())
     }
 
-    /// Writes the guest to a file; it stands still from then on.
+    /// Stops the guest and writes it to a file. It is stopped first: a QEMU that has to find out what a running guest writes
+    /// while it is copied may miss some of it, and a guest restored from such a file breaks down.
     pub(super) fn save(&self, name: &str) -> Checked {
         self.qemu()?;
         let file = self.folder.join(name);
         let file = file.to_str().ok_or("the folder is not UTF-8")?;
         let began = Instant::now();
         let mut monitor = Monitor::connect(&self.monitor)?;
+        monitor.execute("stop", json!({}))?;
         // The name appears when all is written, which may be after QEMU says that it is done.
         let uri = format!("exec:cat >'{file}.part' && mv '{file}.part' '{file}'");
         monitor.execute("migrate", json!({ "uri": uri }))?;
@@ -134,7 +136,7 @@ impl SavedVm {
         Ok(())
     }
 
-    /// Starts another QEMU on a file, and waits until the guest goes on.
+    /// Starts another QEMU on a file, and has the guest go on.
     pub(super) fn restore(&mut self, name: &str, cid: GuestCid) -> Checked {
         let file = self.folder.join(name);
         let (old, new) = (
@@ -153,14 +155,15 @@ impl SavedVm {
             .map_err(|error| format!("{}: {error}", self.program.display()))?;
         let pid = child.id();
         self.qemu = Qemu::Started(child);
-        wait_until("the restored guest goes on", MIGRATION_LIMIT, || {
+        wait_until("the guest is restored", MIGRATION_LIMIT, || {
             let status = Monitor::connect(&self.monitor)
                 .and_then(|mut monitor| monitor.query("query-status", "status"));
-            status.is_ok_and(|status| status == "running") || !is_running(pid)
+            status.is_ok_and(|status| status == "paused") || !is_running(pid)
         })?;
         if !is_running(pid) {
             return Err("QEMU has ended while it restored the guest".to_owned());
         }
+        Monitor::connect(&self.monitor)?.execute("cont", json!({}))?;
         println!(
             "measured: restored in {:.1} s",
             began.elapsed().as_secs_f64()
