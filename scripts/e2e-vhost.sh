@@ -50,7 +50,7 @@ main() {
     "$SMOLCTL" run "$VM" --shell raw --timeout "$LIMIT_SECONDS" \
         -c "exec sh /nested/inner.sh --max-idle-kib $idle --max-growth-kib $growth --max-pss-kib $pss" || status=$?
     if [ "$status" != 0 ]; then
-        # There still where its time ran out.
+        # The inner VM is there still, and its console, where the cases ran out of time.
         "$SMOLCTL" run "$VM" --shell raw -c 'tail -n 20 /nested/state/vms/*/console.log 2>/dev/null' >&2 || true
     fi
     "$SMOLCTL" vm rm --force "$VM" >&2 || status=1

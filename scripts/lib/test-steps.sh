@@ -31,6 +31,7 @@ step() {
     PASSED=$((PASSED + passed)) FAILED=$((FAILED + failed)) SKIPPED=$((SKIPPED + skipped))
     if [ "$status" != 0 ] || [ "$failed" != 0 ]; then
         FAILED_STEPS+=("$name")
+        [ "$status" != 124 ] || FAILURES+=("$name: ended after $STEP_SECONDS s without a result")
         while read -r failure; do FAILURES+=("$name: $failure"); done < <(failures_of "$log")
         tail -n 200 "$log" >&2
     fi
@@ -66,12 +67,14 @@ counts_of() {
 failures_of() {
     awk '
         # pytest and ours: FAILED test_a.py::test_b - why, FAILED  case: why
-        /^(FAILED|ERROR) / { print substr($0, 1, 300) }
-        # cargo test: a list behind the second of two headings
+        /^(FAILED|BROKEN:|ERROR) +[^ ]/ && !/^ERROR  / { failure(substr($0, 1, 300)); next }
+        # cargo test: a list behind the second of two headings; those of documentation have spaces in them
         /^failures:$/ { listed = 1; next }
-        listed && /^    [^ ]+$/ { print $1; next }
+        listed && /^    [^ ]/ { failure(substr($0, 5)); next }
         { listed = 0 }
-    ' "$1" | head -n 20
+        function failure(text) { if (++count <= 20) print text }
+        END { if (count > 20) print count - 20 " more" }
+    ' "$1"
 }
 
 # finish_steps: the closing line, and the exit code.

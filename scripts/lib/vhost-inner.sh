@@ -35,9 +35,9 @@ smolvm-e2e snapshot "$cid" "$qemu" --program "$here/bin/qemu-system-x86_64" \
     --arguments "$here/qemu.arguments" --monitor "$here/qmp" --folder "$here/saved" ||
     status=$?
 if [ "$status" != 0 ]; then
-    # Removing the VM removes them.
-    echo "the inner guest's console, and what its QEMU said:"
-    tail -n 30 state/vms/*/console.log state/vms/*/qemu.log || true
+    # Removing the VM removes it.
+    echo "the inner guest's console since it was started or restored last:"
+    tail -n 30 state/vms/*/console.log || true
 fi
 smolctl vm rm --force inner || status=$?
 exit "$status"

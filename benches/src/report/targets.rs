@@ -195,9 +195,6 @@ const NOTES: &str = "
 - Whatever is sent: 128 windows of 256 KiB and a request of 16 MiB, all of which the contract allows, are 48 MiB by themselves.
 - Beside the streams a request waits for the scheduler, and the floor's does as well: see its p99 in the table.
 - Where wake-ups go to other processors is the scheduler's choice, and a command's start has several.
-- An upload into an emulated VM costs the processor more there than the system calls themselves: a C program that makes our agent's calls
-  (a frame at a time, `epoll_wait`, the clock) is at 0.99 of the bare copy, from a thread of its own at 0.95 to 0.97, and our agent runs some 1,000
-  instructions a frame besides. What is left, some 3 %, is about what rounds differ by.
 - × is the median over the rounds of what each round says, which is another number than that of the medians where a floor varies from
   round to round.
 ";

@@ -70,9 +70,15 @@ impl SavedVm {
         if !self.qemu().is_ok_and(is_running) {
             return "its QEMU has ended".to_owned();
         }
-        let status = Monitor::connect(&self.monitor)
-            .and_then(|mut monitor| monitor.query("query-status", "status"));
-        format!("its QEMU says {status:?}")
+        match self.status() {
+            Ok(status) => format!("its QEMU says that it is {status}"),
+            Err(error) => error,
+        }
+    }
+
+    /// What the guest's QEMU says of it: `running`, `paused` and others of QMP's `RunState`.
+    fn status(&self) -> Result<String, String> {
+        Monitor::connect(&self.monitor)?.query("query-status", "status")
     }
 
     pub(super) fn guest(&self) -> Guest {
@@ -91,15 +97,22 @@ impl SavedVm {
         Ok(self.guest())
     }
 
-    /// Stops the guest and writes it to a file. It is stopped first: a QEMU that has to find out what a running guest writes
-    /// while it is copied may miss some of it, and a guest restored from such a file breaks down.
+    /// Stops the guest and writes it to a file, so that nothing hangs on how well QEMU keeps track of what a running guest
+    /// writes while it is copied. Where it cannot be saved it goes on.
     pub(super) fn save(&self, name: &str) -> Checked {
         self.qemu()?;
+        let mut monitor = Monitor::connect(&self.monitor)?;
+        monitor.execute("stop", json!({}))?;
+        self.write_to_file(&mut monitor, name).inspect_err(|_| {
+            // Later cases ask the guest as well.
+            let _ = monitor.execute("cont", json!({}));
+        })
+    }
+
+    fn write_to_file(&self, monitor: &mut Monitor, name: &str) -> Checked {
         let file = self.folder.join(name);
         let file = file.to_str().ok_or("the folder is not UTF-8")?;
         let began = Instant::now();
-        let mut monitor = Monitor::connect(&self.monitor)?;
-        monitor.execute("stop", json!({}))?;
         // The name appears when all is written, which may be after QEMU says that it is done.
         let uri = format!("exec:cat >'{file}.part' && mv '{file}.part' '{file}'");
         monitor.execute("migrate", json!({ "uri": uri }))?;
@@ -156,10 +169,9 @@ impl SavedVm {
         let pid = child.id();
         self.qemu = Qemu::Started(child);
         wait_until("the guest is restored", MIGRATION_LIMIT, || {
-            let status = Monitor::connect(&self.monitor)
-                .and_then(|mut monitor| monitor.query("query-status", "status"));
-            status.is_ok_and(|status| status == "paused") || !is_running(pid)
-        })?;
+            self.status().is_ok_and(|status| status == "paused") || !is_running(pid)
+        })
+        .map_err(|error| format!("{error}; {}", self.qemu_now()))?;
         if !is_running(pid) {
             return Err("QEMU has ended while it restored the guest".to_owned());
         }
