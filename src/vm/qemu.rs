@@ -152,7 +152,9 @@ impl QemuSpec {
         match (self.accelerator, self.machine.arch()) {
             (Accelerator::Kvm, _) => "host",
             (Accelerator::Tcg, Arch::Aarch64) => "cortex-a57",
-            (Accelerator::Tcg, Arch::X86_64) => "qemu64,+rdrand",
+            // Before 8.0 QEMU's emulation leaves wrong flags behind CMPXCHG16B, which kernels use where there is one: an interrupt
+            // right there ends the guest in a general protection fault.
+            (Accelerator::Tcg, Arch::X86_64) => "qemu64,+rdrand,-cx16",
         }
     }
 
