@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
 const HELP: &str = "\
-Serves ping, run, put_file, get_file, shutdown and timings to the host of this VM.
+Serves the host of this VM: commands and terminals, files and trees, streams, clock and seed, shutdown.
 
 usage: smolvm-guest-agent [options]
        smolvm-guest-agent init     be process 1: boot the guest, keep the agent running

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Names that are resolved at a time.
-const MAX_RESOLVED: usize = 64;
+pub(crate) const MAX_RESOLVED: usize = 64;
 
 /// Stack of a resolver's thread; only touched pages count.
 const STACK_BYTES: usize = 128 * 1024;
@@ -38,13 +38,21 @@ impl Drop for Place {
     }
 }
 
+/// Why nobody has said what a name means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unresolved {
+    /// The time is over.
+    Late,
+    /// As many names are asked for as may be at a time.
+    TooMany,
+}
+
 struct Answer {
     flag: EventFd,
     addresses: Mutex<Vec<Address>>,
 }
 
-/// The addresses of a TCP port at `host`, an address or a name: none where nobody knows that; `None`
-/// where nobody has said so by `deadline`, or where too many names are asked for already.
+/// The addresses of a TCP port at `host`, an address or a name: none where nobody knows that.
 ///
 /// # Errors
 /// The connection ended meanwhile, or there is no thread to be had.
@@ -53,19 +61,19 @@ pub(crate) fn resolve(
     host: CString,
     port: u16,
     deadline: Instant,
-) -> Result<Option<Vec<Address>>, ConnectionError> {
+) -> Result<Result<Vec<Address>, Unresolved>, ConnectionError> {
     // RFC 6761, 6.3: whoever the name servers are.
     if host.as_bytes().eq_ignore_ascii_case(b"localhost") {
         let mut addresses = Address::of_tcp(c"127.0.0.1", port, Lookup::Numeric);
         addresses.extend(Address::of_tcp(c"::1", port, Lookup::Numeric));
-        return Ok(Some(addresses));
+        return Ok(Ok(addresses));
     }
     let addresses = Address::of_tcp(&host, port, Lookup::Numeric);
     if !addresses.is_empty() {
-        return Ok(Some(addresses));
+        return Ok(Ok(addresses));
     }
     let Some(place) = Place::take() else {
-        return Ok(None);
+        return Ok(Err(Unresolved::TooMany));
     };
     let answer = Arc::new(Answer {
         flag: EventFd::new().map_err(ConnectionError::System)?,
@@ -93,11 +101,11 @@ pub(crate) fn resolve(
     };
     connection.unwatch(&answer.flag)?;
     if !waited? {
-        return Ok(None);
+        return Ok(Err(Unresolved::Late));
     }
     let mut addresses = answer
         .addresses
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    Ok(Some(std::mem::take(&mut *addresses)))
+    Ok(Ok(std::mem::take(&mut *addresses)))
 }

@@ -25,7 +25,7 @@ use crate::sys::eventfd::EventFd;
 use crate::sys::limit::DescriptorLimit;
 use crate::sys::socket::{self, Family};
 use crate::sys::{inherited, signal, thread};
-use crate::{log, oom_score, session};
+use crate::{log, oom_score, os_error, session};
 use smolvm_protocol::response::{Refusal, Response};
 use std::fmt;
 use std::io;
@@ -34,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Operations served at a time, `ping`, `shutdown` and `timings` excepted.
+/// Operations served at a time, those excepted that need no permit (`operation.rs`).
 const MAX_SERVED: usize = 64;
 
 /// Streams to sockets in the guest served at a time.
@@ -361,9 +361,11 @@ fn serve_guarded<'stop>(
     // frame and closed; permits and processes are given back by their drops.
     let served = catch_unwind(AssertUnwindSafe(|| serve(&mut connection)));
     let answered = match served {
-        Ok(Err(ConnectionError::System(error))) => answer_failure(&mut connection, &error),
+        Ok(Err(ConnectionError::System(error))) => {
+            answer_failure(&mut connection, &os_error::sentence(&error))
+        }
         Ok(outcome) => outcome,
-        Err(_) => answer_failure(&mut connection, &"an unexpected failure, see its log"),
+        Err(_) => answer_failure(&mut connection, "an unexpected failure, see its log"),
     };
     match answered {
         Ok(()) => connection.finish(),
@@ -388,15 +390,12 @@ fn watch(epoll: &Epoll, listeners: &[Listener], accepting: bool) -> io::Result<(
 
 /// Answers a request that failed for no fault of the host's, where nothing of the answer is sent
 /// yet; elsewhere closing without a last frame is all that can be told.
-fn answer_failure(
-    connection: &mut Connection<'_>,
-    error: &dyn fmt::Display,
-) -> Result<(), ConnectionError> {
-    log::failure(&format_args!("a request failed: {error}"));
+fn answer_failure(connection: &mut Connection<'_>, reason: &str) -> Result<(), ConnectionError> {
+    log::failure(&format_args!("a request failed: {reason}"));
     if connection.has_sent() {
         return Err(ConnectionError::PeerGone);
     }
-    let refusal = Refusal::new(format!("agent error: {error}"));
+    let refusal = Refusal::new(["agent error: ", reason].concat());
     connection.answer(
         &Response::Refused(&refusal),
         Some(Instant::now() + FAILURE_ANSWER),

@@ -42,9 +42,9 @@ impl FrameType {
     pub const STDOUT: Self = Self(2);
     /// Raw bytes of a command's standard error.
     pub const STDERR: Self = Self(3);
-    /// Raw bytes of a file.
+    /// Raw bytes of a file, of a command's input or of a stream.
     pub const DATA: Self = Self(4);
-    /// The end of a file; no payload.
+    /// The end of a file, a tree, an input or one direction of a stream; no payload.
     pub const EOF: Self = Self(5);
 }
 

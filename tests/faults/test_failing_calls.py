@@ -8,14 +8,15 @@ import errno
 
 import pytest
 from dialogues import BROKEN
-from faults import calls_of, gives_all_back, survived
+from faults import calls_of, gives_all_back, settles, survived
 from flow import begun, data, failed
-from host import STDOUT
+from host import JSON, STDOUT, frame
 from injection import EVERY_TIME
 
 SIZE = 3000
 # How many calls of a kind are made to fail in one dialogue: a session's end reads all of /proc.
 MANY, MANY_WHERE_THERE_IS_TIME = 4, 25
+TRIES = 20
 
 NO_DESCRIPTOR = ["EMFILE", "ENFILE", "ENOMEM"]
 NO_SPACE = ["ENOSPC", "EDQUOT", "EROFS", "EIO", "ENOMEM"]
@@ -124,6 +125,21 @@ def test_call_that_fails_for_a_while_costs_requests_of_that_time_alone(traced, d
     assert not any(wrong), "\n".join(filter(None, wrong))
 
 
+@pytest.mark.parametrize("ping", [b'{"v": 1, "op": "ping"}', b'{"v":1,"op":"ping"}'], ids=["by Python", "by the library"])
+def test_ping_as_hosts_send_it_is_answered_without_a_thread(traced, ping):
+    calls = []
+    # One that comes later than a moment after its connection has a thread.
+    while not calls or (("agent", "clone") in calls[-1] and len(calls) < TRIES):
+        traced.injector.forget_calls()
+        with traced.connect() as connection:
+            connection.send(frame(JSON, ping))
+            assert connection.read_answer().control["op"] == "pong"
+        settles(traced)
+        calls.append(traced.injector.calls())
+    assert ("agent", "accept4") in calls[-1]
+    assert ("agent", "clone") not in calls[-1]
+
+
 @pytest.mark.parametrize("which", [1, 2])
 def test_agent_that_can_neither_accept_nor_watch_goes_on_once_it_can(traced, dialogue_of, which):
     rules = ("agent", "accept4", 1, errno.EMFILE), ("agent", "epoll_ctl", which, errno.ENOMEM)
@@ -135,7 +151,7 @@ def test_input_that_fails_behind_output_is_told_in_the_last_frame(traced):
         assert connection.read_frame() == (STDOUT, b"first")
         with traced.injector.failing(("agent", "write", 1, errno.EIO)) as has_failed:
             connection.send(data(b"second"))
-            sentence = "agent error: I/O error (os error 5)"
+            sentence = "agent error: [Errno 5] Input/output error"
             assert connection.read_answer().frames == [failed(sentence)]
             assert has_failed()
     gives_all_back(traced)

@@ -7,9 +7,10 @@ use crate::connection::{Connection, ConnectionError, Source};
 use crate::host_frames::{Broken, HostFrame, HostFrames};
 use crate::input::Input;
 use crate::permits::Permit;
+use crate::resolver::{self, MAX_RESOLVED, Unresolved};
 use crate::sys::outgoing::{self, Address};
 use crate::sys::{file, socket};
-use crate::{log, os_error, resolver};
+use crate::{log, os_error};
 use smolvm_protocol::frame::{self, FrameHeader, FrameType, HEADER_BYTES};
 use smolvm_protocol::python_scalar::quoted;
 use smolvm_protocol::request::{ConnectRequest, Target};
@@ -59,18 +60,26 @@ fn reach(
 ) -> Result<Result<OwnedFd, String>, ConnectionError> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     let addresses = match target {
-        Target::Unix { path } => Some(vec![Address::of_unix(path)]),
+        Target::Unix { path } => Ok(vec![Address::of_unix(path)]),
         Target::Tcp { host, port } => {
             // Without a NUL byte, as it was parsed.
             let host = CString::new(host.as_slice()).unwrap_or_default();
             resolver::resolve(connection, host, *port, deadline)?
         }
     };
-    let Some(addresses) = addresses else {
-        return Ok(Err(format!(
-            "its name could not be resolved within {} s",
-            CONNECT_LIMIT.as_secs()
-        )));
+    let addresses = match addresses {
+        Ok(addresses) => addresses,
+        Err(Unresolved::Late) => {
+            return Ok(Err(format!(
+                "its name could not be resolved within {} s",
+                CONNECT_LIMIT.as_secs()
+            )));
+        }
+        Err(Unresolved::TooMany) => {
+            return Ok(Err(format!(
+                "{MAX_RESOLVED} names are being resolved already"
+            )));
+        }
     };
     let mut reason = "no such host is known".to_owned();
     let mut left = addresses.len() as u32;

@@ -341,7 +341,9 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         let failure = self.input.take_failure();
         if let Some(error) = failure.filter(|_| self.terminal.is_none()) {
             log::failure(&format_args!("run: its input cannot be handed on: {error}"));
-            return Err(Refusal::new(format!("agent error: {error}")));
+            return Err(Refusal::new(
+                ["agent error: ", &os_error::sentence(&error)].concat(),
+            ));
         }
         if self.input.is_over() {
             self.stdin = None;
