@@ -86,7 +86,7 @@ pub struct Pong {
     pub agent_version: String,
     /// Version of the control protocol that it speaks.
     pub protocol: u32,
-    /// What it serves beyond version 1 as it began: [`SHUTDOWN`], [`TIMINGS`].
+    /// What it serves beyond version 1 as it began, such as [`SHUTDOWN`].
     pub features: Vec<String>,
 }
 

@@ -121,8 +121,8 @@ impl Guest {
         self.inner.fallback.as_ref()
     }
 
-    /// Where the guest's ssh server is, where the guest is reached by it. `command`, `put_*`, `get_*` and
-    /// `wait_ready` are served then, all else is refused.
+    /// Where the guest's ssh server is, where the guest is reached by it. A shell's `command`, the transfers of one
+    /// file and `wait_ready` are served then, all else is refused, such as trees.
     #[must_use]
     pub fn ssh_destination(&self) -> Option<&SshDestination> {
         match &self.inner.way {

@@ -30,7 +30,7 @@ TARGET is a VM's name, cid:N, uds:PATH (a VMM's socket that wants CONNECT) or un
 
 Exit codes: the remote command's own, 128+N if signal N killed it, 124 if its time ran out, \
 125 if the agent refused or failed, or the way to it did, 126 or 127 if the command could not be started, \
-130 after Ctrl-C, 2 for a wrong call, 1 for anything else that failed here.";
+130 after Ctrl-C, 2 for a wrong call, 1 for anything else that failed here (125 with run and shell).";
 
 /// Talks to guest agents, starts microVMs, builds their images.
 #[derive(Debug, Parser)]
@@ -185,7 +185,7 @@ pub(crate) struct PutArguments {
     pub(crate) verify: bool,
     #[command(flatten)]
     pub(crate) upload: UploadArguments,
-    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends (with --sync, 10 minutes at its end)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
 }
@@ -203,7 +203,7 @@ pub(crate) struct GetArguments {
     /// Make sure by its SHA-256 sum that it arrives as it is
     #[arg(long)]
     pub(crate) verify: bool,
-    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends (with --sync, 10 minutes at its end)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
 }
@@ -228,7 +228,7 @@ pub(crate) struct CpArguments {
     pub(crate) verify: bool,
     #[command(flatten)]
     pub(crate) upload: UploadArguments,
-    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends (with --sync, 10 minutes at its end)
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
     /// Print what was copied as JSON
