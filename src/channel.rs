@@ -3,7 +3,7 @@
 //!
 //! Owns the calls and their errors; one connection a call, as the protocol wants. [`exchange`] holds
 //! what they share, [`run`], [`put`] and the others one call each. Refuses to choose a target or to know
-//! how a guest was booted. Every call ends: by its deadline, by [`STALL_LIMIT`], or by the peer, and
+//! how a guest was booted. Every call ends: by its deadline, by [`STALL_LIMIT`] or [`SYNC_LIMIT`], or by the peer, and
 //! `run`, which may rightly be silent for days, also by its [`Cancel`].
 
 mod controls;

@@ -25,7 +25,7 @@ const KEPT_MODE: u32 = 0o777;
 const PROBE_BYTES: usize = 64 * 1024;
 
 /// How one file is transferred, where the default is not meant: no limit on its time in all, only one that stands
-/// still for [`crate::channel::STALL_LIMIT`] ends.
+/// still for [`crate::channel::STALL_LIMIT`] ends, or whose disk takes [`crate::channel::SYNC_LIMIT`].
 #[derive(Default)]
 pub struct Transfer<'progress> {
     pub(crate) timeout: Option<Duration>,

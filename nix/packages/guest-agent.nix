@@ -18,7 +18,7 @@ rust.craneLib.buildPackage (
     cargoArtifacts = rust.craneLib.buildDepsOnly settings;
     allowedReferences = [ ];
     meta = {
-      description = "Serves ping, run, put_file and get_file to the host of a microVM over vsock";
+      description = "Serves the host of a microVM over vsock: commands and terminals, files and trees, streams";
       license = lib.licenses.asl20;
       mainProgram = "smolvm-guest-agent";
       platforms = lib.platforms.linux;

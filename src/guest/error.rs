@@ -132,7 +132,7 @@ impl fmt::Display for GuestError {
             Self::Channel(error) => error.fmt(formatter),
             Self::Ssh(error) => error.fmt(formatter),
             Self::NotOverSsh => formatter.write_str(
-                "the guest is reached by ssh, which can run commands and copy files alone; this needs its agent",
+                "the guest is reached by ssh, which can run a shell's line and copy single files, and nothing else; this needs its agent",
             ),
             Self::NotThisWay(sentence) => formatter.write_str(sentence),
             Self::NoFeature {

@@ -19,6 +19,7 @@ as_root = pytest.mark.root("only root may become somebody else")
 
 # An id that nobody has.
 STRANGER = 54321
+MAX_ACCOUNTS_BYTES = 1 << 20
 IDS = "id -u; id -g; id -G"
 
 
@@ -236,6 +237,17 @@ def test_user_that_the_agent_may_not_become_is_a_spawn_failure_with_its_errno(st
 )
 def test_bad_or_unknown_user_is_refused(agent, user, sentence):
     assert refused(agent.ask(frame(JSON, b'{"op": "run", "cmd": "true", "user": %s}' % user.encode())), sentence)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "/etc/group"])
+def test_account_file_of_more_than_1_mib_is_refused_with_the_reason(start_with_files, tmp_path, name):
+    file = tmp_path / "accounts"
+    file.write_bytes(bytes(MAX_ACCOUNTS_BYTES))
+    agent = start_with_files({name: str(file)})
+    assert agent.run("true", user="0:0").control["exit_code"] == 0
+    with file.open("ab") as more:
+        more.write(b"\n")
+    assert refused(agent.run("true", user="0:0"), f"cannot look users up: [Errno 27] File too large: '{name}'")
 
 
 def test_null_for_a_user_counts_as_absent(agent):

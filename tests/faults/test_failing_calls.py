@@ -4,6 +4,7 @@ Which calls there are is found by tracing each dialogue once. Whatever fails, th
 whole answer, a sentence, or, where the connection itself is concerned, a close without a last frame.
 """
 
+import contextlib
 import errno
 
 import pytest
@@ -12,11 +13,11 @@ from faults import calls_of, gives_all_back, settles, survived
 from flow import begun, data, failed
 from host import JSON, STDOUT, frame
 from injection import EVERY_TIME
+from processes import wait_until
 
 SIZE = 3000
 # How many calls of a kind are made to fail in one dialogue: a session's end reads all of /proc.
 MANY, MANY_WHERE_THERE_IS_TIME = 4, 25
-TRIES = 20
 
 NO_DESCRIPTOR = ["EMFILE", "ENFILE", "ENOMEM"]
 NO_SPACE = ["ENOSPC", "EDQUOT", "EROFS", "EIO", "ENOMEM"]
@@ -127,17 +128,16 @@ def test_call_that_fails_for_a_while_costs_requests_of_that_time_alone(traced, d
 
 @pytest.mark.parametrize("ping", [b'{"v": 1, "op": "ping"}', b'{"v":1,"op":"ping"}'], ids=["by Python", "by the library"])
 def test_ping_as_hosts_send_it_is_answered_without_a_thread(traced, ping):
-    calls = []
-    # One that comes later than a moment after its connection has a thread.
-    while not calls or (("agent", "clone") in calls[-1] and len(calls) < TRIES):
-        traced.injector.forget_calls()
-        with traced.connect() as connection:
+    traced.injector.forget_calls()
+    with contextlib.ExitStack() as host:
+        # So that it has come by the time its connection is accepted.
+        with traced.injector.failing(("agent", "accept4", 1, errno.EAGAIN, EVERY_TIME)) as has_failed:
+            connection = host.enter_context(traced.connect())
             connection.send(frame(JSON, ping))
-            assert connection.read_answer().control["op"] == "pong"
-        settles(traced)
-        calls.append(traced.injector.calls())
-    assert ("agent", "accept4") in calls[-1]
-    assert ("agent", "clone") not in calls[-1]
+            wait_until(has_failed, traced.patience, "nobody is accepted")
+        assert connection.read_answer().control["op"] == "pong"
+    settles(traced)
+    assert ("agent", "clone") not in traced.injector.calls()
 
 
 @pytest.mark.parametrize("which", [1, 2])
@@ -155,4 +155,4 @@ def test_input_that_fails_behind_output_is_told_in_the_last_frame(traced):
             assert connection.read_answer().frames == [failed(sentence)]
             assert has_failed()
     gives_all_back(traced)
-    assert "run: its input cannot be handed on: I/O error" in traced.logged()
+    assert "run: its input cannot be handed on: [Errno 5] Input/output error" in traced.logged()

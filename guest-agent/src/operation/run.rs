@@ -340,10 +340,11 @@ impl<'connection, 'stop> Run<'connection, 'stop> {
         }
         let failure = self.input.take_failure();
         if let Some(error) = failure.filter(|_| self.terminal.is_none()) {
-            log::failure(&format_args!("run: its input cannot be handed on: {error}"));
-            return Err(Refusal::new(
-                ["agent error: ", &os_error::sentence(&error)].concat(),
+            let reason = os_error::sentence(&error);
+            log::failure(&format_args!(
+                "run: its input cannot be handed on: {reason}"
             ));
+            return Err(Refusal::new(["agent error: ", &reason].concat()));
         }
         if self.input.is_over() {
             self.stdin = None;

@@ -185,7 +185,7 @@ pub(crate) struct PutArguments {
     pub(crate) verify: bool,
     #[command(flatten)]
     pub(crate) upload: UploadArguments,
-    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends (with --sync, 10 minutes at its end)
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends; with --sync, the guest has 10 minutes to write it out
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
 }
@@ -203,7 +203,7 @@ pub(crate) struct GetArguments {
     /// Make sure by its SHA-256 sum that it arrives as it is
     #[arg(long)]
     pub(crate) verify: bool,
-    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends (with --sync, 10 minutes at its end)
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
 }
@@ -228,7 +228,7 @@ pub(crate) struct CpArguments {
     pub(crate) verify: bool,
     #[command(flatten)]
     pub(crate) upload: UploadArguments,
-    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends (with --sync, 10 minutes at its end)
+    /// How long it may take in all; otherwise only a transfer that stands still for 60 s ends; with --sync, the guest has 10 minutes to write it out
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) timeout: Option<f64>,
     /// Print what was copied as JSON
