@@ -42,7 +42,8 @@ class Copies(Calls):
         `local_path`: a regular file's path, or a file open in binary mode. `remote_path`: where it goes; into a directory
         under `name`, which is the local file's own unless given. `mode`: the local file's unless given, 0600 for an open file.
         `size`: how many bytes an open file has from its position on, where it cannot tell. `timeout`: in seconds for
-        all of it; without one, `STALL_SECONDS` without a byte end it, with `sync` `SYNC_SECONDS` at its end. On any failure the target is as it was.
+        all of it; without one, `STALL_SECONDS` without a byte end it, with `sync` `SYNC_SECONDS` at its end. On any failure
+        the target is as it was.
 
         `verify`: it is stored only if it arrives as it is, by its SHA-256 sum. `uid`, `gid`: whose it becomes
         in the guest, the agent's where not given. `sync`: the call returns once it is on the guest's disk. An agent without
