@@ -52,7 +52,7 @@ struct Answer {
     addresses: Mutex<Vec<Address>>,
 }
 
-/// The addresses of a TCP port at `host`, an address or a name: none where nobody knows that.
+/// The addresses of a TCP port at `host`, an address or a name: none where nobody knows that; or why nobody has said so.
 ///
 /// # Errors
 /// The connection ended meanwhile, or there is no thread to be had.

@@ -77,7 +77,7 @@ def injector(pytestconfig, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def many_rules_meet_their_call(request):
+def most_rules_meet_their_call(request):
     """A case in which nothing fails says nothing. Not each rule does: how often some calls are made depends on who is faster."""
     if "injector" not in request.fixturenames:
         yield
@@ -86,7 +86,7 @@ def many_rules_meet_their_call(request):
     made, met = control.made, control.met
     yield
     made, met = control.made - made, control.met - met
-    assert 3 * met >= made, f"of {made} rules, {met} met their call"
+    assert 2 * met >= made, f"of {made} rules, {met} met their call"
 
 
 @pytest.fixture
