@@ -33,13 +33,9 @@ program:*) program=${agent#program:} ;;
 *) program=$("$PROJECT/scripts/build-guest-agent.sh" "$agent" | tail -n 1) ;;
 esac
 folder=$(mktemp -d)
-files=$folder
+# Uploads are synced by the hundred, and behind a slow disk every program waits, the tracer too, whose rules are in a file.
+files=$(mktemp -d -p "$(fast_folder)" faults-XXXXXX)
 trap 'rm -rf "$folder" "$files"' EXIT
-# In memory where there is room: uploads are synced by the hundred, and behind a slow disk every program waits that is started,
-# and the tracer, whose rules are in a file.
-if [ -w /dev/shm ] && [ "$(df --output=avail -k /dev/shm | tail -n 1)" -gt $((512 * 1024)) ]; then
-    files=$(mktemp -d /dev/shm/faults.XXXXXX)
-fi
 cc -O2 -Wall -Wextra -Werror -o "$folder/injector" "$PROJECT/tests/faults/injector.c" || die 1 "cannot build the tracer; see the messages above"
 PYTHONDONTWRITEBYTECODE=1 "$environment/bin/python" -m pytest -c "$PROJECT/tests/faults/pytest.ini" "$PROJECT/tests/faults" -q -n 6 \
     --maxschedchunk 1 --agent "$program" --injector "$folder/injector" --basetemp "$files/t" "${thorough[@]}" "$@"
