@@ -38,7 +38,7 @@ const REAP_RETRY: Duration = Duration::from_millis(5);
 /// The shell where nothing else is asked for.
 const DEFAULT_SHELL: &[u8] = b"/bin/sh";
 
-/// Leaders that had not died within [`REAP_LIMIT`]; reaped when the next command starts.
+/// Leaders that had not died within [`REAP_LIMIT`]; reaped when the next connection comes.
 static UNREAPED: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// What commands inherit from the agent, read once at its start.
@@ -195,9 +195,9 @@ impl StartError {
 
 impl StartError {
     /// One that is no error of the operating system's.
-    fn of_ours(reason: &str) -> Self {
+    fn of_ours(reason: impl Into<String>) -> Self {
         Self(Box::new(StartFailure {
-            reason: reason.to_owned(),
+            reason: reason.into(),
             errno: None,
             path: None,
         }))
@@ -240,7 +240,6 @@ impl Process {
         inherited: &Inheritance,
         account: Option<&Account>,
     ) -> Result<(Self, Ends), StartError> {
-        reap_late_ones();
         let (shell, flag) = match request.shell {
             Shell::Login => match account {
                 Some(account) => (account.shell.as_slice(), b"-lc".as_slice()),
@@ -289,9 +288,10 @@ impl Process {
             }
             spawn::SpawnError::Execute(error) => StartError::new(&error, Some(executed)),
             spawn::SpawnError::System(error) => StartError::new(&error, None),
-            spawn::SpawnError::Late(pid) => {
+            spawn::SpawnError::Late(pid, limit) => {
                 reap_killed(pid, Instant::now() + REAP_LIMIT);
-                StartError::of_ours("the command did not start within 5 s")
+                let seconds = limit.as_secs();
+                StartError::of_ours(format!("the command did not start within {seconds} s"))
             }
         })?;
         let has_terminal = spawned.ends.terminal.is_some();
@@ -395,7 +395,8 @@ fn reap_killed(leader: Pid, deadline: Instant) -> Option<Ending> {
     None
 }
 
-fn reap_late_ones() {
+/// Reaps the leaders that took longer than [`REAP_LIMIT`] to die, and have died since.
+pub(crate) fn reap_late_ones() {
     UNREAPED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

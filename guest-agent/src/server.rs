@@ -18,7 +18,7 @@ use crate::connections::{Connections, OpenConnection};
 use crate::listener::{self, ListenError, Listener, PeerRule, Source};
 use crate::permits::Permits;
 use crate::pings::{self, Pings};
-use crate::process::Inheritance;
+use crate::process::{self, Inheritance};
 use crate::process_one::{self, ProcessOne};
 use crate::sys::epoll::{self, Epoll};
 use crate::sys::eventfd::EventFd;
@@ -299,6 +299,7 @@ impl Agent {
                 }
             },
         };
+        process::reap_late_ones();
         if !self.is_served(&socket, listener.family) {
             return Ok(());
         }

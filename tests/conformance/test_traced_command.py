@@ -49,4 +49,4 @@ def test_deadline_answers_though_a_tracer_keeps_the_leader_which_is_reaped_later
         with traced(marks.pid("leader")) as pid:
             assert connection.read_answer().frames == [(JSON, b'{"ok": true, "op": "timeout", "timeout": 0.5}')]
             assert is_zombie(pid)
-    wait_until(lambda: agent.run("true") and stat(pid) is None, agent.patience, "the leader is reaped")
+    wait_until(lambda: agent.answers_ping() and stat(pid) is None, agent.patience, "the leader is reaped")

@@ -54,7 +54,7 @@ pub(super) fn start(candidates: &[&str], arguments: &[&str], gifts: &Gifts<'_>) 
         | SpawnError::Directory(error)
         | SpawnError::Execute(error)
         | SpawnError::System(error) => error,
-        SpawnError::Late(_) => io::ErrorKind::TimedOut.into(),
+        SpawnError::Late(..) => io::ErrorKind::TimedOut.into(),
     })
 }
 

@@ -86,6 +86,21 @@ pub(crate) fn reap(pid: Pid) -> io::Result<Option<Ending>> {
     }))
 }
 
+/// Whether a child is stopped by a signal. It stays so for whoever else asks.
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    let mut found = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+    let id = pid.0 as libc::id_t;
+    let asked = uninterrupted(|| {
+        // SAFETY: `found` lives through the call.
+        checked(unsafe { libc::waitid(libc::P_PID, id, found.as_mut_ptr(), options) })
+    });
+    // SAFETY: zeroed is a valid value, which the call leaves where the child is not stopped.
+    let found = unsafe { found.assume_init() };
+    // SAFETY: the call fills that field, or has left it zero.
+    asked.is_ok() && unsafe { found.si_pid() } == pid.0
+}
+
 fn milliseconds(time: libc::timeval) -> u64 {
     time.tv_sec as u64 * 1000 + time.tv_usec as u64 / 1000
 }

@@ -25,13 +25,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Stack for the child: its deepest frame is one `execve`.
 const CHILD_STACK_BYTES: usize = 16 * 1024;
 
-/// How long a child that becomes another user may take to execute its program; `process.rs` says so to the host.
-const START_LIMIT: Duration = Duration::from_secs(5);
+/// How long a child that becomes another user may take to execute its program, where it is stopped by then.
+const STOPPED_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long it may take where nobody stops it: a disk under load delays an `execve` by seconds.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Between two looks whether it is stopped.
+const STOPPED_RETRY: Duration = Duration::from_millis(100);
 
 /// Whom a child becomes.
 #[derive(Clone, Copy)]
@@ -118,8 +124,8 @@ pub(crate) enum SpawnError {
     Execute(io::Error),
     /// There is no pipe or no process to be had.
     System(io::Error),
-    /// The child has not executed anything within [`START_LIMIT`]: killed, and not reaped.
-    Late(Pid),
+    /// The child has not executed anything within this time, [`STOPPED_LIMIT`] or [`START_LIMIT`]: killed, and not reaped.
+    Late(Pid, Duration),
 }
 
 impl From<io::Error> for SpawnError {
@@ -242,9 +248,11 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
     };
     let pid = clone(&child)?;
     drop(error_writer);
-    if program.identity.is_some() && !file::comes_within(&error_reader, START_LIMIT) {
+    if program.identity.is_some()
+        && let Some(limit) = missed_limit(pid, &error_reader)
+    {
         super::process::kill_number(pid.0);
-        return Err(SpawnError::Late(pid));
+        return Err(SpawnError::Late(pid, limit));
     }
     let mut failure = Vec::with_capacity(FAILURE_BYTES);
     let read = loop {
@@ -267,6 +275,24 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
         return Err(SpawnError::System(error));
     }
     Ok(pid)
+}
+
+/// Waits until a child that becomes another user has executed its program or failed, which its error pipe tells; otherwise
+/// returns the limit that it has missed.
+fn missed_limit(pid: Pid, error_reader: &OwnedFd) -> Option<Duration> {
+    let began = Instant::now();
+    let mut wait = STOPPED_LIMIT;
+    while !file::comes_within(error_reader, wait) {
+        // Not where it has executed its program and was stopped then.
+        if super::process::is_stopped(pid) && !file::comes_within(error_reader, Duration::ZERO) {
+            return Some(STOPPED_LIMIT);
+        }
+        if began.elapsed() >= START_LIMIT {
+            return Some(START_LIMIT);
+        }
+        wait = STOPPED_RETRY;
+    }
+    None
 }
 
 /// Executes the file that the first of `arguments` names in this process's place, with all of its
