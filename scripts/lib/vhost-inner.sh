@@ -30,7 +30,7 @@ case $code:$told in
 *) echo "FAILED  cid_without_a_vm_is_told_in_one_sentence: exit code $code, '$told'"; echo "0 passed, 1 failed, 0 skipped"; status=1 ;;
 esac
 
-smolvm-e2e drive "cid:$cid" --guest-program bin/smolvm-e2e --max-transfer-mib 8 --short "$@" || status=$?
+smolvm-e2e drive "cid:$cid" --guest-program bin/smolvm-e2e --max-transfer-mib 2 --short "$@" || status=$?
 smolvm-e2e snapshot "$cid" "$qemu" --program "$here/bin/qemu-system-x86_64" \
     --arguments "$here/qemu.arguments" --monitor "$here/qmp" --folder "$here/saved" ||
     status=$?

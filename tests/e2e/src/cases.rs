@@ -74,10 +74,7 @@ pub(crate) const ALL: &[Case<Guest>] = &[
         "daemon_of_a_session_of_its_own_outlives_its_request",
         command::daemon,
     ),
-    (
-        "input_of_8_mib_comes_back_from_cat_the_same",
-        interactive::input,
-    ),
+    ("input_comes_back_from_cat_the_same", interactive::input),
     (
         "signals_reach_a_command_whose_input_is_blocked",
         interactive::signal,

@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 /// A case's outcome: why it failed.
 pub(crate) type Checked = Result<(), String>;
 
-/// How long one call may take, under emulation, too.
-const CALL_LIMIT: Duration = Duration::from_secs(120);
+/// How long one call may take, under emulation, too; and how long is waited for what only has to begin.
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(240);
 
 /// Between two looks at a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Prints the agent's process id; process 1 is of the same program.
-pub(crate) const AGENT: &str = "pidof smolvm-guest-agent | tr ' ' '\\n' | grep -vx 1";
+pub(crate) const AGENT: &str =
+    "for pid in $(pidof smolvm-guest-agent); do test $pid = 1 || echo $pid; done";
 
 /// A booted guest, and what it is held to.
 pub(crate) struct Guest {
@@ -108,6 +109,13 @@ impl Guest {
         Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
     }
 
+    /// How long a small command takes: in a guest that is emulated twice seconds, by which other limits grow.
+    pub(crate) fn command_time(&self) -> Result<Duration, String> {
+        let began = Instant::now();
+        self.text("sh -c 'sleep 0'")?;
+        Ok(began.elapsed())
+    }
+
     /// Waits until a command line exits with 0.
     pub(crate) fn wait_until(&self, line: &str, limit: Duration) -> Checked {
         let deadline = Instant::now() + limit;
@@ -158,6 +166,12 @@ impl Guest {
         text.parse()
             .map_err(|_| format!("the agent's {field} is '{text}'"))
     }
+}
+
+/// A command line that prints so many zero bytes. Busybox's `head` handles each by itself, which takes a minute and more for
+/// some MiB in a guest that is emulated twice.
+pub(crate) fn zeros(bytes: u64) -> String {
+    format!("dd if=/dev/zero bs=64k iflag=count_bytes count={bytes} 2>/dev/null")
 }
 
 /// A request for a command line without login semantics.

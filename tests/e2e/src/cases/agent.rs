@@ -58,7 +58,9 @@ pub(crate) fn oom_score(guest: &Guest) -> Checked {
 pub(crate) fn many(guest: &Guest) -> Checked {
     let before = guest.agent_resident_kib()?;
     let each = guest.max_transfer_bytes / 256;
-    let line = &format!("head -c {each} /dev/zero; echo done >&2; sleep 0.2");
+    // By the shell itself, which waits for what never comes: a guest that is emulated twice starts two processes a second.
+    guest.text("mkfifo /tmp/never")?;
+    let line = &format!("printf %{each}s; echo done >&2; read -t 0.2 _ <>/tmp/never || true");
     let outcomes = std::thread::scope(|scope| {
         let running: Vec<_> = (0..AT_ONCE)
             .map(|_| scope.spawn(|| guest.run(line)))
@@ -74,6 +76,7 @@ pub(crate) fn many(guest: &Guest) -> Checked {
         same("bytes", &(ran.stdout.len() as u64), &each)?;
         same("standard error", &ran.stderr, &b"done\n".to_vec())?;
     }
+    guest.text("rm /tmp/never")?;
     guest.wait_until(
         &format!("test $(sed -n 's/^Threads:[^0-9]*//p' /proc/$({AGENT})/status) -le 2"),
         Duration::from_secs(40),

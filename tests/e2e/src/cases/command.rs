@@ -2,7 +2,7 @@
 
 use crate::checksum::Checksum;
 use crate::client::frame_of;
-use crate::guest::{Checked, Guest, command, holds, same};
+use crate::guest::{CALL_LIMIT, Checked, Guest, command, holds, same, zeros};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Outcome;
 use smolvm_host::transport::{Absence, Connection, connect};
@@ -60,7 +60,7 @@ pub(crate) fn streaming(guest: &Guest) -> Checked {
         let running = scope
             .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
         let first = receiver
-            .recv_timeout(Duration::from_secs(20))
+            .recv_timeout(CALL_LIMIT)
             .map_err(|error| error.to_string());
         let opened = guest.text("echo go >/tmp/gate");
         let outcome = running.join().map_err(|_| "panicked".to_owned())?;
@@ -80,11 +80,7 @@ pub(crate) fn large_output(guest: &Guest) -> Checked {
     let began = Instant::now();
     let outcome = guest
         .channel()?
-        .run(
-            &command(&format!("head -c {length} /dev/zero"), None),
-            &mut stdout,
-            &mut io::sink(),
-        )
+        .run(&command(&zeros(length), None), &mut stdout, &mut io::sink())
         .map_err(|error| error.to_string())?;
     println!(
         "measured: {} MiB of output in {:.2} s",
@@ -101,14 +97,14 @@ pub(crate) fn large_output(guest: &Guest) -> Checked {
 pub(crate) fn time_out(guest: &Guest) -> Checked {
     let line =
         "sleep 1000 & echo $!; (sleep 1000 & echo $!; wait) & sh -c 'echo $$; exec sleep 1000'";
-    // Long enough for all three to begin in a VM within a VM.
-    let limit = 4.0;
+    // Long enough for all three to begin.
+    let limit = (8 * guest.command_time()?).as_secs_f64().ceil().max(4.0);
     let began = Instant::now();
     let ran = guest.run_with(line, Some(limit))?;
     same("outcome", &ran.outcome, &Outcome::TimedOut(limit))?;
     holds(
-        "it took more than 12 s",
-        began.elapsed() < Duration::from_secs(12),
+        "it took 8 s longer than its limit",
+        began.elapsed() < Duration::from_secs_f64(limit + 8.0),
     )?;
     let pids = String::from_utf8_lossy(&ran.stdout).into_owned();
     same("processes", &pids.lines().count(), &3)?;
@@ -127,7 +123,7 @@ fn printed_before_hang_up(guest: &Guest, line: &str) -> Result<String, String> {
         let running = scope
             .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
         let printed = receiver
-            .recv_timeout(Duration::from_secs(20))
+            .recv_timeout(CALL_LIMIT)
             .map_err(|error| error.to_string());
         cancel.cancel();
         let _ = running.join();
@@ -146,7 +142,7 @@ const UNREAD_COMMANDS: usize = 32;
 
 pub(crate) fn unread_output(guest: &Guest) -> Checked {
     let lines = [
-        "echo $$ >>/tmp/unread; exec yes",
+        "echo $$ >>/tmp/unread; exec dd if=/dev/zero bs=64k",
         "echo printed; echo $$ >>/tmp/unread; exec sleep 1000",
     ];
     let hosts: Result<Vec<_>, String> = lines
@@ -157,12 +153,13 @@ pub(crate) fn unread_output(guest: &Guest) -> Checked {
         .collect();
     let hosts = hosts?;
     let all_run = format!("test $(wc -l </tmp/unread) -eq {UNREAD_COMMANDS}");
-    guest.wait_until(&all_run, Duration::from_secs(20))?;
+    guest.wait_until(&all_run, CALL_LIMIT)?;
+    let limit = (8 * guest.command_time()?).max(Duration::from_secs(10));
     // As the kernel closes them for a host that is killed.
     drop(hosts);
     let closed = Instant::now();
     let all_ended = "for pid in $(cat /tmp/unread); do test ! -e /proc/$pid || exit 1; done";
-    guest.wait_until(all_ended, Duration::from_secs(10))?;
+    guest.wait_until(all_ended, limit)?;
     println!(
         "measured: {UNREAD_COMMANDS} commands ended {} ms after their hosts had closed with output unread",
         closed.elapsed().as_millis()

@@ -106,7 +106,7 @@ pub(crate) fn mode(guest: &Guest) -> Checked {
 
 /// With the right sum, before or behind it, it is stored, synced, and sent back with that sum; with another, nothing is.
 pub(crate) fn verified(guest: &Guest) -> Checked {
-    let size = 3 << 20;
+    let size = guest.max_transfer_bytes.min(3 << 20);
     let failed = |error: ChannelError| error.to_string();
     let sum = Checksum::of(Pattern::new(7, size)).map_err(|error| error.to_string())?;
     let sum = Sum(sum.sha256());

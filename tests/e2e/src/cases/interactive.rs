@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What `cat` is sent.
-const INPUT_BYTES: u64 = 8 << 20;
+const MAX_INPUT_BYTES: u64 = 8 << 20;
 
 fn told(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -70,18 +70,19 @@ impl Output {
 
 pub(crate) fn input(guest: &Guest) -> Checked {
     let mut back = Checksum::default();
+    let bytes = MAX_INPUT_BYTES.min(guest.max_transfer_bytes);
     let began = Instant::now();
     let command = library(guest)?.program("cat").stdout(&mut back);
-    let command = command.stdin(Stdin::reader(Pattern::new(5, INPUT_BYTES)));
+    let command = command.stdin(Stdin::reader(Pattern::new(5, bytes)));
     let outcome = command.deadline(LIMIT * 2).run().map_err(told)?;
     println!(
         "measured: {} MiB of input and as much output in {:.2} s",
-        INPUT_BYTES >> 20,
+        bytes >> 20,
         began.elapsed().as_secs_f64()
     );
     same("outcome", &outcome, &Outcome::Exited(0))?;
-    same("bytes", &back.bytes, &INPUT_BYTES)?;
-    let sent = Checksum::of(Pattern::new(5, INPUT_BYTES)).map_err(told)?;
+    same("bytes", &back.bytes, &bytes)?;
+    let sent = Checksum::of(Pattern::new(5, bytes)).map_err(told)?;
     same("checksum", &back.sha256(), &sent.sha256())
 }
 

@@ -14,8 +14,8 @@ const PORT: u16 = 7007;
 /// How long the echo, or an answer, may take under emulation.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Several windows of what may be under way.
-const BYTES: usize = 1_500_007;
+/// How much one client sends at most: several windows of what may be under way.
+const MAX_BYTES: u64 = 1_500_007;
 
 /// How many clients are carried at once.
 const CLIENTS: usize = 8;
@@ -33,10 +33,11 @@ pub(crate) fn forwarded(guest: &Guest) -> Checked {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(text)?;
     let address = listener.local_addr().map_err(text)?;
     let to: StreamTarget = format!("tcp:localhost:{PORT}").parse().map_err(text)?;
+    let bytes = MAX_BYTES.min(guest.max_transfer_bytes / 4) as usize;
     let outcome = std::thread::scope(|scope| {
         let forward = scope.spawn(|| library.forward(listener, &to, &|error| eprintln!("{error}")));
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| scope.spawn(move || echoed(TcpStream::connect(address)?, number)))
+            .map(|number| scope.spawn(move || echoed(TcpStream::connect(address)?, bytes, number)))
             .collect();
         let outcomes = clients.into_iter().map(|client| match client.join() {
             Ok(outcome) => outcome.map_err(text),
@@ -65,10 +66,10 @@ pub(crate) fn forwarded(guest: &Guest) -> Checked {
 }
 
 /// Whether all of it comes back, and the end behind it.
-fn echoed(client: TcpStream, number: usize) -> io::Result<bool> {
+fn echoed(client: TcpStream, bytes: usize, number: usize) -> io::Result<bool> {
     client.set_read_timeout(Some(LIMIT))?;
     client.set_nodelay(true)?;
-    let sent: Vec<u8> = (0..BYTES)
+    let sent: Vec<u8> = (0..bytes)
         .map(|at| (at.wrapping_mul(31) ^ (at >> 9) ^ number) as u8)
         .collect();
     // nc has room for two clients that it has not accepted. Of further ones the kernel keeps nothing (syncookies), and resets
