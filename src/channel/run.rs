@@ -18,7 +18,8 @@ use std::io::Write;
 use std::time::Duration;
 
 /// How much longer than the command's own time limit a [`Command::new`] waits: 10 s to connect, 5 s
-/// for the agent to reap what it killed, 30 s for its answer and what stands in the way before it.
+/// for the agent to reap what it killed, 30 s for its answer and what stands in the way before it, a start
+/// that a disk delays among that.
 pub const ANSWER_MARGIN: Duration = Duration::from_secs(10 + 5 + 30);
 
 /// A command to run.

@@ -41,6 +41,7 @@ def test_exit_code_of_a_traced_command_is_told_once_the_tracer_lets_go(agent, ma
         assert answer.frames == [(JSON, b'{"ok": true, "op": "exit", "exit_code": %d}' % number)]
 
 
+@pytest.mark.slow(5)
 @pytest.mark.ours("the published agent waits for the tracer")
 def test_deadline_answers_though_a_tracer_keeps_the_leader_which_is_reaped_later(agent, marks):
     with agent.connect() as connection:

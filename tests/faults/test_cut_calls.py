@@ -4,7 +4,7 @@ import errno
 
 import pytest
 from dialogues import OPERATIONS, WHOLE, held
-from faults import calls_of, gives_all_back, survived
+from faults import calls_of, gives_all_back, settles, survived
 from host import CHUNK_BYTES
 from processes import wait_until
 
@@ -59,19 +59,23 @@ def test_socket_that_says_it_is_not_ready_is_tried_again_at_its_next_event(trace
     which, failed = 0, True
     while failed:
         which += 1
+        assert which <= 3 * calls["agent", call], "there is no end of them"
         dialogue.prepare()
         traced.injector.forget_calls()
-        with traced.injector.failing(("agent", call, which, errno.EAGAIN)) as have_failed, traced.connect() as connection:
-            connection.send(dialogue.sent)
-            # The last is one behind the answer, at whose end the agent's own side is shut down.
-            wait_until(
-                lambda: have_failed() or traced.injector.calls().get(END_OF_ANSWER, 0) == calls[END_OF_ANSWER],
-                traced.patience,
-                "the call fails, or all is said",
-            )
-            connection.half_close()
-            frames = connection.read_answer().frames
-            assert dialogue.outcome(frames) == WHOLE, (which, frames[-1:])
+        with traced.injector.failing(("agent", call, which, errno.EAGAIN)) as have_failed:
+            with traced.connect() as connection:
+                connection.send(dialogue.sent)
+                # The last is one behind the answer, at whose end the agent's own side is shut down.
+                wait_until(
+                    lambda: have_failed() or traced.injector.calls().get(END_OF_ANSWER, 0) >= calls[END_OF_ANSWER],
+                    traced.patience,
+                    "the call fails, or all is said",
+                )
+                connection.half_close()
+                frames = connection.read_answer().frames
+                assert dialogue.outcome(frames) == WHOLE, (which, frames[-1:])
+            settles(traced)
             failed = have_failed()
         gives_all_back(traced)
         dialogue.check(WHOLE)
+    assert 2 * (which - 1) >= calls["agent", call]

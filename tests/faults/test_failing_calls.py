@@ -81,8 +81,9 @@ CANNOT_FAIL = set(
     "arch_prctl epoll_pwait exit exit_group getpid getppid getrandom gettid kill listen madvise pidfd_send_signal prctl "
     "rt_sigaction rt_sigprocmask set_tid_address shutdown umask unlink wait4".split()
 )
-# Nor of these, which are made by chance alone: where two threads come to one lock at once, and where a child takes its time to end.
-CANNOT_FAIL |= {"futex", "nanosleep"}
+# Nor of these, which are made by chance alone: where two threads come to one lock at once, and where a child takes its time to
+# begin or to end.
+CANNOT_FAIL |= {"futex", "nanosleep", "waitid"}
 # By these the connection itself is served, or content is read that is under way: they may cost the last frame.
 MAY_BREAK = {"clone", "epoll_create1", "epoll_ctl", "mmap", "mprotect", "read", "recvfrom", "sendto"}
 

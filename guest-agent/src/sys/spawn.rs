@@ -33,7 +33,7 @@ const CHILD_STACK_BYTES: usize = 16 * 1024;
 /// How long a child that becomes another user may take to execute its program, where it is stopped by then.
 const STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long it may take where nobody stops it: a disk under load delays an `execve` by seconds.
+/// How long it may take in all where nobody stops it: a disk under load delays an `execve` by seconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Between two looks whether it is stopped.
@@ -281,18 +281,27 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
 /// returns the limit that it has missed.
 fn missed_limit(pid: Pid, error_reader: &OwnedFd) -> Option<Duration> {
     let began = Instant::now();
-    let mut wait = STOPPED_LIMIT;
-    while !file::comes_within(error_reader, wait) {
-        // Not where it has executed its program and was stopped then.
-        if super::process::is_stopped(pid) && !file::comes_within(error_reader, Duration::ZERO) {
-            return Some(STOPPED_LIMIT);
-        }
-        if began.elapsed() >= START_LIMIT {
-            return Some(START_LIMIT);
-        }
-        wait = STOPPED_RETRY;
+    if file::comes_within(error_reader, STOPPED_LIMIT) {
+        return None;
     }
-    None
+    loop {
+        let elapsed = began.elapsed();
+        let missed = if elapsed >= START_LIMIT {
+            Some(START_LIMIT)
+        } else if elapsed >= STOPPED_LIMIT && super::process::is_stopped(pid) {
+            Some(STOPPED_LIMIT)
+        } else {
+            None
+        };
+        // Asked last: it may have executed its program and been stopped then.
+        if file::comes_within(error_reader, Duration::ZERO) {
+            return None;
+        }
+        if missed.is_some() {
+            return missed;
+        }
+        std::thread::sleep(STOPPED_RETRY);
+    }
 }
 
 /// Executes the file that the first of `arguments` names in this process's place, with all of its
