@@ -42,6 +42,7 @@ main() {
     check_vhost_user_is_not_saved "$device" || status=1
     gather
     STARTED=yes
+    # Without mitigations, which cost a kernel that is emulated and protect nobody in it.
     "$SMOLCTL" vm start --image "$IMAGE" --name "$VM" --memory "$OUTER_MIB" --cpus 2 --vsock vhost-user \
         --kernel-append mitigations=off >&2
     "$SMOLCTL" put "$VM" "$FOLDER/nested.tar" /nested.tar

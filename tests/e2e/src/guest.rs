@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// A case's outcome: why it failed.
 pub(crate) type Checked = Result<(), String>;
 
-/// How long one call may take, under emulation, too; and how long is waited for what only has to begin.
-pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(240);
+/// How long one call may take, under emulation, too.
+const CALL_LIMIT: Duration = Duration::from_secs(240);
 
 /// Between two looks at a condition.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -109,11 +109,17 @@ impl Guest {
         Ok(String::from_utf8_lossy(&ran.stdout).trim().to_owned())
     }
 
-    /// How long a small command takes: in a guest that is emulated twice seconds, by which other limits grow.
-    pub(crate) fn command_time(&self) -> Result<Duration, String> {
+    /// `limit`, or as long as so many small commands take where that is more: one takes seconds in a guest that is emulated
+    /// twice.
+    pub(crate) fn at_its_pace(&self, limit: Duration, commands: u32) -> Result<Duration, String> {
         let began = Instant::now();
         self.text("sh -c 'sleep 0'")?;
-        Ok(began.elapsed())
+        Ok(limit.max(commands * began.elapsed()))
+    }
+
+    /// How long is waited for what only has to begin.
+    pub(crate) fn begin_limit(&self) -> Result<Duration, String> {
+        self.at_its_pace(Duration::from_secs(20), 40)
     }
 
     /// Waits until a command line exits with 0.

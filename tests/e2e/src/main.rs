@@ -98,7 +98,7 @@ struct Drive {
     /// The guest's process 1 is none of ours: leave out the cases about it.
     #[arg(long)]
     foreign_init: bool,
-    /// How much one request transfers at most in one direction, in MiB.
+    /// How much one request transfers at most in one direction where a case may choose, in MiB.
     #[arg(long, default_value_t = 64)]
     max_transfer_mib: u64,
     /// Leave out the cases that take minutes in a guest that is emulated twice.

@@ -2,7 +2,7 @@
 
 use crate::checksum::Checksum;
 use crate::client::frame_of;
-use crate::guest::{CALL_LIMIT, Checked, Guest, command, holds, same, zeros};
+use crate::guest::{Checked, Guest, command, holds, same, zeros};
 use smolvm_host::cancel::Cancel;
 use smolvm_host::channel::Outcome;
 use smolvm_host::transport::{Absence, Connection, connect};
@@ -53,6 +53,7 @@ impl Write for Told {
 }
 
 pub(crate) fn streaming(guest: &Guest) -> Checked {
+    let limit = guest.begin_limit()?;
     let (sender, receiver) = mpsc::channel();
     let channel = guest.channel()?;
     std::thread::scope(|scope| {
@@ -60,7 +61,7 @@ pub(crate) fn streaming(guest: &Guest) -> Checked {
         let running = scope
             .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
         let first = receiver
-            .recv_timeout(CALL_LIMIT)
+            .recv_timeout(limit)
             .map_err(|error| error.to_string());
         let opened = guest.text("echo go >/tmp/gate");
         let outcome = running.join().map_err(|_| "panicked".to_owned())?;
@@ -98,13 +99,15 @@ pub(crate) fn time_out(guest: &Guest) -> Checked {
     let line =
         "sleep 1000 & echo $!; (sleep 1000 & echo $!; wait) & sh -c 'echo $$; exec sleep 1000'";
     // Long enough for all three to begin.
-    let limit = (8 * guest.command_time()?).as_secs_f64().ceil().max(4.0);
+    let limit = guest.at_its_pace(Duration::from_secs(4), 8)?;
+    let limit = limit.as_secs_f64().ceil();
+    let slack = guest.at_its_pace(Duration::from_secs(8), 8)?;
     let began = Instant::now();
     let ran = guest.run_with(line, Some(limit))?;
     same("outcome", &ran.outcome, &Outcome::TimedOut(limit))?;
     holds(
-        "it took 8 s longer than its limit",
-        began.elapsed() < Duration::from_secs_f64(limit + 8.0),
+        &format!("it took {slack:?} longer than its limit"),
+        began.elapsed() < Duration::from_secs_f64(limit) + slack,
     )?;
     let pids = String::from_utf8_lossy(&ran.stdout).into_owned();
     same("processes", &pids.lines().count(), &3)?;
@@ -116,6 +119,7 @@ pub(crate) fn time_out(guest: &Guest) -> Checked {
 
 /// What a command line prints first, and then its host hangs up.
 fn printed_before_hang_up(guest: &Guest, line: &str) -> Result<String, String> {
+    let limit = guest.begin_limit()?;
     let cancel = Cancel::new().map_err(|error| error.to_string())?;
     let channel = guest.cancellable(cancel.clone());
     let (sender, receiver) = mpsc::channel();
@@ -123,7 +127,7 @@ fn printed_before_hang_up(guest: &Guest, line: &str) -> Result<String, String> {
         let running = scope
             .spawn(move || channel.run(&command(line, None), &mut Told(sender), &mut io::sink()));
         let printed = receiver
-            .recv_timeout(CALL_LIMIT)
+            .recv_timeout(limit)
             .map_err(|error| error.to_string());
         cancel.cancel();
         let _ = running.join();
@@ -141,6 +145,9 @@ pub(crate) fn hang_up(guest: &Guest) -> Checked {
 const UNREAD_COMMANDS: usize = 32;
 
 pub(crate) fn unread_output(guest: &Guest) -> Checked {
+    // For as many processes.
+    let begin_limit = guest.at_its_pace(Duration::from_secs(20), 100)?;
+    let end_limit = guest.at_its_pace(Duration::from_secs(10), 16)?;
     let lines = [
         "echo $$ >>/tmp/unread; exec dd if=/dev/zero bs=64k",
         "echo printed; echo $$ >>/tmp/unread; exec sleep 1000",
@@ -153,13 +160,12 @@ pub(crate) fn unread_output(guest: &Guest) -> Checked {
         .collect();
     let hosts = hosts?;
     let all_run = format!("test $(wc -l </tmp/unread) -eq {UNREAD_COMMANDS}");
-    guest.wait_until(&all_run, CALL_LIMIT)?;
-    let limit = (8 * guest.command_time()?).max(Duration::from_secs(10));
+    guest.wait_until(&all_run, begin_limit)?;
     // As the kernel closes them for a host that is killed.
     drop(hosts);
     let closed = Instant::now();
     let all_ended = "for pid in $(cat /tmp/unread); do test ! -e /proc/$pid || exit 1; done";
-    guest.wait_until(all_ended, limit)?;
+    guest.wait_until(all_ended, end_limit)?;
     println!(
         "measured: {UNREAD_COMMANDS} commands ended {} ms after their hosts had closed with output unread",
         closed.elapsed().as_millis()

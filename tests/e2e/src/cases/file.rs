@@ -7,7 +7,8 @@ use smolvm_protocol::checksum::Checksum as Sum;
 use smolvm_protocol::request::{Destination, ExpectedSum, Owner};
 use std::time::Instant;
 
-/// Around each boundary of a frame and of a write; the largest transfer, which fills every buffer on the way, follows.
+/// Around each boundary of a frame and of a write; the largest transfer, which fills every buffer on the way where it is
+/// 64 MiB, follows.
 const SIZES: [u64; 10] = [
     0,
     1,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How long one step may take, under emulation, too.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What `cat` is sent.
+/// What `cat` is sent at most.
 const MAX_INPUT_BYTES: u64 = 8 << 20;
 
 fn told(error: impl std::fmt::Display) -> String {

@@ -14,7 +14,7 @@ const PORT: u16 = 7007;
 /// How long the echo, or an answer, may take under emulation.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How much one client sends at most: several windows of what may be under way.
+/// How much one client sends at most: several windows of what may be under way, and no whole number of them.
 const MAX_BYTES: u64 = 1_500_007;
 
 /// How many clients are carried at once.
@@ -33,7 +33,7 @@ pub(crate) fn forwarded(guest: &Guest) -> Checked {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(text)?;
     let address = listener.local_addr().map_err(text)?;
     let to: StreamTarget = format!("tcp:localhost:{PORT}").parse().map_err(text)?;
-    let bytes = MAX_BYTES.min(guest.max_transfer_bytes / 4) as usize;
+    let bytes = MAX_BYTES.min(guest.max_transfer_bytes / 3) as usize;
     let outcome = std::thread::scope(|scope| {
         let forward = scope.spawn(|| library.forward(listener, &to, &|error| eprintln!("{error}")));
         let clients: Vec<_> = (0..CLIENTS)
