@@ -28,6 +28,7 @@ pub(crate) const LARGE: Case<Guest> = ("file_of_256_mib_comes_back_the_same", fi
 
 /// What takes minutes in a guest that is emulated twice.
 pub(crate) const LONG: &[&str] = &[
+    "commands_of_hosts_that_die_with_output_unread_end",
     "host_is_answered_while_users_of_the_guest_knock_without_end",
     "file_of_proc_without_a_size_comes_whole",
     "a_thousand_orphans_leave_no_zombie_and_no_wrong_exit_code",

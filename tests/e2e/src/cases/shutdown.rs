@@ -1,6 +1,6 @@
 //! The guest's end, asked for by its host: the last case, since no guest is left for another.
 
-use crate::guest::Checked;
+use crate::guest::{Checked, Guest};
 use crate::process::{is_running, wait_until};
 use smolvm_host::channel::{Channel, SHUTDOWN, ShutdownMode};
 use smolvm_host::transport::Address;
@@ -13,6 +13,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const END_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) fn ends_the_vm(address: Address, qemu: u32) -> Checked {
+    let end_limit = Guest::reached_at(address.clone()).at_its_pace(END_LIMIT, 8)?;
     let channel = Channel::new(address).map_err(|error| error.to_string())?;
     let pong = channel
         .ping(ANSWER_LIMIT)
@@ -26,7 +27,7 @@ pub(crate) fn ends_the_vm(address: Address, qemu: u32) -> Checked {
     channel
         .shutdown(ShutdownMode::PowerOff, ANSWER_LIMIT)
         .map_err(|error| error.to_string())?;
-    let after = wait_until("QEMU ends", END_LIMIT, || !is_running(qemu))?;
+    let after = wait_until("QEMU ends", end_limit, || !is_running(qemu))?;
     println!(
         "measured: QEMU ended {} ms after the answer",
         after.as_millis()

@@ -30,7 +30,7 @@ pub(super) fn end_on_both_sides(vm: &RefCell<SavedVm>) -> Checked {
     let before = AgentState::of(&guest)?;
     let (pid, run) = begin_endless_run(&guest)?;
     let mut upload = begin_upload(vm.cid().number())?;
-    guest.wait_until(STAGED, END_LIMIT)?;
+    guest.wait_until(STAGED, guest.begin_limit()?)?;
     vm.save("under-way")?;
     vm.end()?;
     let ended = Instant::now();
@@ -48,8 +48,9 @@ pub(super) fn end_on_both_sides(vm: &RefCell<SavedVm>) -> Checked {
     let cid = vm.cid();
     vm.restore("under-way", cid)?;
     let guest = vm.ready_guest()?;
-    guest.wait_for_death(&pid, END_LIMIT)?;
-    guest.wait_until(&format!("! {{ {STAGED}; }}"), END_LIMIT)?;
+    let limit = guest.at_its_pace(END_LIMIT, 8)?;
+    guest.wait_for_death(&pid, limit)?;
+    guest.wait_until(&format!("! {{ {STAGED}; }}"), limit)?;
     same(
         "the upload's target",
         &guest.text(&format!("ls {TARGET} 2>/dev/null || echo none"))?,
@@ -62,6 +63,7 @@ pub(super) fn end_on_both_sides(vm: &RefCell<SavedVm>) -> Checked {
 fn begin_endless_run(guest: &Guest) -> Result<(String, mpsc::Receiver<RunOutcome>), String> {
     let (told, pid) = mpsc::channel();
     let (done, outcome) = mpsc::channel();
+    let limit = guest.begin_limit()?;
     let channel = guest.channel()?;
     // Not joined: where the call hangs, the case fails and the program ends.
     std::thread::spawn(move || {
@@ -72,7 +74,7 @@ fn begin_endless_run(guest: &Guest) -> Result<(String, mpsc::Receiver<RunOutcome
         let _ = done.send(channel.run(&endless, &mut Told(told), &mut io::sink()));
     });
     let pid = pid
-        .recv_timeout(END_LIMIT)
+        .recv_timeout(limit)
         .map_err(|_| "the command did not begin".to_owned())?;
     Ok((String::from_utf8_lossy(&pid).trim().to_owned(), outcome))
 }
