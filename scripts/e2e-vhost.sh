@@ -12,14 +12,14 @@ Usage: scripts/e2e-vhost.sh
 Boots our x86_64 image in an emulated VM (the outer one), puts QEMU, the kernel's vhost_vsock and our static host side into
 it, and has them boot the same image in there (the inner one, vhost-vsock-pci). The cases of tests/e2e then reach the inner
 agent by CID, and save and restore its VM. That QEMU refuses to save one with the device of vhost-device-vsock is asked first,
-without a guest. Takes five to ten minutes on two cores.
+without a guest. Takes six to fifteen minutes on two cores.
 USAGE
 }
 
 KERNEL=6.12
 # The unpacked programs and the inner VM's saved memory, twice, lie in the outer one's.
 OUTER_MIB=2048
-LIMIT_SECONDS=1000
+LIMIT_SECONDS=1300
 
 main() {
     case ${1-} in
