@@ -248,9 +248,11 @@ pub(crate) fn spawn(program: &Program<'_>, handed: &Handed<'_>) -> Result<Pid, S
     };
     let pid = clone(&child)?;
     drop(error_writer);
-    if program.identity.is_some()
-        && let Some(limit) = missed_limit(pid, &error_reader)
-    {
+    let missed = match program.identity {
+        Some(_) => missed_limit(pid, &error_reader),
+        None => None,
+    };
+    if let Some(limit) = missed {
         super::process::kill_number(pid.0);
         return Err(SpawnError::Late(pid, limit));
     }
